@@ -1,0 +1,271 @@
+"""Engine, reading, writing: the only file that knows SQLite from PostgreSQL.
+
+    with database.read() as reader:         # autocommit, one statement at a time, no transaction is held
+        reader.execute(select(...))
+    with database.transaction() as tx:      # all or nothing
+        tx.execute(insert(...))
+
+Both carry `now`, the moment at which they began, from the database's clock: every time that a use case stores is that one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as insert  # SQLite's compiler understands its ON CONFLICT too
+from sqlalchemy.engine import URL, make_url
+
+from config import Settings
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers the rows of an INTEGER PRIMARY KEY by itself, and no other type's.
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+LARGEST_ID = 2**63 - 1
+
+
+def primary_key() -> sa.Column[int]:
+    """Return the column `id`, numbered by the database."""
+    return sa.Column("id", Id, sa.Identity(), primary_key=True)
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC by both engines; a naive one is refused."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a time zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Statements that only read, each on its own."""
+
+    connection: sa.Connection
+    now: datetime
+
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        """Run a statement; raises SQLAlchemy's errors."""
+        return self.connection.execute(statement, parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction(Reader):
+    """Statements that take effect together at the end of the `with` block, or not at all."""
+
+
+class NestedTransactionError(RuntimeError):
+    """A use case opened a transaction while this thread already had one: it must be handed on instead."""
+
+
+class Database:
+    """One database, its connections and its clock."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+        self.clock = clock
+        self.url = _driver_url(settings.database_url)
+        self._thread = threading.local()
+        if self.url.get_backend_name() == "sqlite":
+            self._file = Path(self.url.database or "")
+            self.engine = _sqlite_engine(self.url, settings)
+        else:
+            self.engine = _postgresql_engine(self.url, settings)
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def dialect(self) -> str:
+        """Return `sqlite` or `postgresql`."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Lend a connection for statements that only read: no BEGIN before them and no ROLLBACK after, which would cost as much."""
+        with self._reading.connect() as connection:
+            yield Reader(connection, self.clock())
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commit what the block does, or roll it back when it raises. Raises NestedTransactionError inside another one."""
+        if getattr(self._thread, "busy", False):
+            raise NestedTransactionError
+        self._thread.busy = True
+        try:
+            with self.engine.begin() as connection:
+                yield Transaction(connection, self.clock())
+        finally:
+            self._thread.busy = False
+
+    @contextmanager
+    def claimed_transaction(self, claim: int) -> Iterator[Transaction | None]:
+        """Like `transaction`, but only one holder of a claim (63 bits) at a time, in whatever process: the others get None at once.
+
+        The claim ends with the transaction, and with the process that dies holding it.
+        """
+        if self.dialect == "sqlite":
+            # SQLite has one writer at a time, so the claim must be taken before the wait for the turn.
+            with _claims_beside(self._file).held(claim) as mine:
+                if not mine:
+                    yield None
+                    return
+                with self.transaction() as tx:
+                    yield tx
+        else:
+            with self.transaction() as tx:
+                mine = tx.execute(_TRY_ADVISORY_LOCK, {"claim": claim}).scalar_one()
+                yield tx if mine else None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+_TRY_ADVISORY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("claim", type_=sa.BigInteger())))
+
+
+def _driver_url(text: str) -> URL:
+    """Return the URL with the driver we install: SQLAlchemy 2.1 takes `postgresql://` for psycopg 3 and refuses `postgres://`."""
+    url = make_url(text)
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg2")
+    return url
+
+
+def _engine(url: URL, **options: Any) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        hide_parameters=True,  # what learners typed must not reach a log by way of an error's text
+        **options,
+    )
+
+
+def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
+    engine = _engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        connect_args={"timeout": settings.database_busy_timeout_s, "check_same_thread": False},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a loss of power, as PostgreSQL's does
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_isolation_level() != "AUTOCOMMIT":
+            # A transaction that begins as a reader cannot wait for its turn to write: it fails at once.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: URL, settings: Settings) -> sa.Engine:
+    timeout_ms = int(settings.database_statement_timeout_s * 1000)
+    return _engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": settings.database_connect_timeout_s,
+            "options": f"-c timezone=UTC -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms}",
+        },
+    )
+
+
+class _FileClaims:
+    """Claims between threads and processes of one host: a lock on one byte of a file a claim.
+
+    POSIX record locks vanish when their process ends. They belong to the whole process, so threads are kept apart by a set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pid = 0
+        self._descriptor = -1
+        self._held: set[int] = set()
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def held(self, claim: int) -> Iterator[bool]:
+        """Hold the claim for the block, if it is free; yields whether it is."""
+        if not self._take(claim):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with self._guard:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, claim)
+                self._held.discard(claim)
+
+    def _take(self, claim: int) -> bool:
+        with self._guard:
+            if self._pid != os.getpid():
+                # Never closed: closing any descriptor of the file would end every lock that this process has on it.
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._pid = os.getpid()
+                self._held.clear()
+            if claim in self._held:
+                return False
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, claim)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    return False
+                raise
+            self._held.add(claim)
+            return True
+
+
+_claims: dict[Path, _FileClaims] = {}
+_claims_guard = threading.Lock()
+
+
+def _claims_beside(database_file: Path) -> _FileClaims:
+    path = database_file.with_name(f"{database_file.name}-claims")
+    with _claims_guard:
+        return _claims.setdefault(path, _FileClaims(path))

@@ -1,0 +1,18 @@
+"""ETag on everything that is read: 304 when the client has it already."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+
+def _add_etag(response: Response) -> Response:
+    if request.method in ("GET", "HEAD") and response.status_code == 200 and not response.is_streamed:
+        if not response.get_etag()[0]:
+            response.add_etag()
+        response.make_conditional(request)
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Answer conditional requests."""
+    app.after_request(_add_etag)

@@ -1,0 +1,38 @@
+"""Fields that several schemas share."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow as ma
+
+SLUG = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+
+
+class Schema(ma.Schema):
+    """A schema that keeps the order of its fields and refuses unknown ones."""
+
+    class Meta:
+        unknown = ma.RAISE
+
+
+class Instant(ma.fields.Field[Any]):
+    """A moment in UTC, `2026-11-24T10:41:48.123456Z`; passes one on that is text already."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("metadata", {}).update({"type": "string", "format": "date-time"})
+        super().__init__(dump_only=True, **kwargs)
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return value  # type: ignore[no-any-return]
+
+
+class PageQuery(Schema):
+    """`?limit=&cursor=` of every list."""
+
+    limit = ma.fields.Integer(load_default=20, validate=ma.validate.Range(min=1, max=100))
+    cursor = ma.fields.String(load_default=None, validate=ma.validate.Length(max=500))

@@ -1,0 +1,3 @@
+"""The version of this code, as CHANGELOG.md tells it."""
+
+VERSION = "0.1.0"

