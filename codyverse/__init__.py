@@ -34,8 +34,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     errors.init_app(app)
     json.init_app(app)
     conditional.init_app(app)
-    auth.init_app(app)
     http_api.init_app(app, extensions.api)
+    auth.init_app(app)
     docs.init_app(app)
     health.init_app(app)
 

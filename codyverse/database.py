@@ -68,6 +68,19 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Json(sa.TypeDecorator[Any]):
+    """A value as JSON text. SQLite would turn a number in a column of its type JSON into one that is no text any more."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        return orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else orjson.loads(value)
+
+
 def utc_now() -> datetime:
     """Return the wall clock's time."""
     return datetime.now(UTC)
@@ -104,9 +117,10 @@ class Database:
         if self.url.get_backend_name() == "sqlite":
             self._file = Path(self.url.database or "")
             self.engine = _sqlite_engine(self.url, settings)
+            self._reading = self.engine.execution_options(reading=True)
         else:
             self.engine = _postgresql_engine(self.url, settings)
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def dialect(self) -> str:
@@ -115,7 +129,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
-        """Lend a connection for statements that only read: no BEGIN before them and no ROLLBACK after, which would cost as much."""
+        """Lend a connection for statements that only read, without BEGIN and ROLLBACK, which would cost as much as they do."""
         with self._reading.connect() as connection:
             yield Reader(connection, self.clock())
 
@@ -133,7 +147,7 @@ class Database:
 
     @contextmanager
     def claimed_transaction(self, claim: int) -> Iterator[Transaction | None]:
-        """Like `transaction`, but only one holder of a claim (63 bits) at a time, in whatever process: the others get None at once.
+        """Like `transaction`, with one holder of a claim (63 bits) at a time, in whatever process: others get None at once.
 
         The claim ends with the transaction, and with the process that dies holding it.
         """
@@ -150,11 +164,20 @@ class Database:
                 mine = tx.execute(_TRY_ADVISORY_LOCK, {"claim": claim}).scalar_one()
                 yield tx if mine else None
 
+    def take_turns(self, tx: Transaction, claim: int) -> None:
+        """Wait until no other transaction is behind this line with the same claim (63 bits), and keep them waiting until the end.
+
+        SQLite's transactions take turns anyway.
+        """
+        if self.dialect == "postgresql":
+            tx.execute(_ADVISORY_LOCK, {"claim": claim})
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
 
+_ADVISORY_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("claim", type_=sa.BigInteger())))
 _TRY_ADVISORY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("claim", type_=sa.BigInteger())))
 
 
@@ -169,8 +192,6 @@ def _driver_url(text: str) -> URL:
 def _engine(url: URL, **options: Any) -> sa.Engine:
     return sa.create_engine(
         url,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
         hide_parameters=True,  # what learners typed must not reach a log by way of an error's text
         **options,
     )
@@ -186,7 +207,7 @@ def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions of its own
+        connection.isolation_level = None  # the driver begins no transactions of its own: without BEGIN it is autocommit
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a loss of power, as PostgreSQL's does
@@ -195,7 +216,7 @@ def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        if connection.get_isolation_level() != "AUTOCOMMIT":
+        if not connection.get_execution_options().get("reading"):
             # A transaction that begins as a reader cannot wait for its turn to write: it fails at once.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -229,6 +229,8 @@ def _codyverse_error(error: CodyverseError) -> Response:
 def _http_exception(error: HTTPException) -> Response:
     if error.response is not None:  # a redirect, or a response that was made elsewhere
         return error.response  # type: ignore[return-value]
+    if isinstance(error.__cause__, CodyverseError):  # Flask's router lets only HTTP exceptions through
+        return _codyverse_error(error.__cause__)
     status = error.code or 500
     headers = {}
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -256,8 +258,9 @@ def _flat(messages: Any, path: str = "") -> FieldErrors:
     return {path or "body": [str(message) for message in (messages if isinstance(messages, list) else [messages])]}
 
 
-def _database_unreachable(error: sqlalchemy.exc.DBAPIError) -> Response:
-    log.error("the database cannot be used: %s", type(error.orig).__name__, exc_info=error)
+def _database_unreachable(error: sqlalchemy.exc.OperationalError | sqlalchemy.exc.TimeoutError) -> Response:
+    cause = getattr(error, "orig", error)  # the pool's timeout is no error of the driver
+    log.error("the database cannot be used: %s", type(cause).__name__, exc_info=error)
     return _codyverse_error(Unavailable("The database is busy or cannot be reached. Nothing was changed; try again."))
 
 

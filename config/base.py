@@ -14,6 +14,7 @@ from marshmallow import validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
+DATABASE_URL = r"^(sqlite:///.+|postgres(ql(\+psycopg2)?)?://.+)"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -36,6 +37,7 @@ class Settings:
     database_url: str = setting(
         "",
         "sqlite:///file or postgresql://user:password@host/name. Without it codyverse.sqlite3 in the instance folder.",
+        validate.Regexp(DATABASE_URL, error="must be sqlite:///file or postgresql://user:password@host/name"),
         secret=True,
     )
     database_pool_size: int = setting(5, "Connections that one process keeps at the most.", validate.Range(min=1, max=100))

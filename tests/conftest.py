@@ -24,6 +24,9 @@ from hypothesis import settings as hypothesis_settings
 import config
 from codyverse import create_app
 from codyverse.database import Database
+from codyverse.learning import content
+from codyverse.learning.models import courses, lessons
+from codyverse.learning.service.catalogue import import_catalogue
 from tests import postgresql
 
 ENGINES = ("sqlite", "postgresql")
@@ -144,3 +147,63 @@ def rows(database: Database) -> Callable[..., list[dict[str, Any]]]:
             return [dict(row._mapping) for row in reader.execute(sa.select(table).where(*where))]
 
     return read
+
+
+@dataclass
+class Learner:
+    id: int
+    client: FlaskClient
+    email: str
+    password: str
+
+    def again(self) -> Learner:
+        """The same learner in another tab: a client of its own with the same session."""
+        client = self.client.application.test_client()
+        cookie = self.client.get_cookie("codyverse")
+        assert cookie is not None
+        client.set_cookie("codyverse", cookie.value)
+        return Learner(self.id, client, self.email, self.password)
+
+
+@pytest.fixture
+def make_learner(app: Flask) -> Callable[..., Learner]:
+    """Register learners, each signed in with a client of their own: `make_learner(timezone="Asia/Tokyo")`."""
+
+    def make(**overrides: Any) -> Learner:
+        details = {
+            "email": f"learner{next(_numbers)}@example.org",
+            "password": "seven quiet otters",
+            "display_name": "Ada",
+            "birth_date": "1990-12-10",
+            **overrides,
+        }
+        client = app.test_client()
+        response = client.post("/api/v1/auth/register", json=details)
+        assert response.status_code == 201, response.text
+        return Learner(response.json["id"], client, details["email"], details["password"])
+
+    return make
+
+
+@pytest.fixture
+def learner(make_learner: Callable[..., Learner]) -> Learner:
+    return make_learner()
+
+
+@dataclass
+class ImportedCatalogue:
+    """The catalogue of tests/content, in the test's database."""
+
+    ids: dict[str, int]
+
+    def lesson(self, path: str) -> int:
+        """Return the id of `course-slug/lesson-slug`."""
+        return self.ids[path]
+
+
+@pytest.fixture
+def catalogue(database: Database) -> ImportedCatalogue:
+    import_catalogue(database, content.read(Path(__file__).parent / "content"))
+    query = sa.select(courses.c.slug, lessons.c.slug, lessons.c.id).join(lessons, lessons.c.course_id == courses.c.id)
+    with database.read() as reader:
+        return ImportedCatalogue({f"{course}/{lesson}": lesson_id for course, lesson, lesson_id in reader.execute(query)})

@@ -17,6 +17,8 @@ WHY_NOT = (
 # Tests may lose their data, so the server need not wait for the disk.
 OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
+TRIES = 3  # pg_virtualenv picks a free port, and another run of the tests may take it first
+
 _stop: list[subprocess.Popen[str]] = []
 _folders: list[Path] = []
 
@@ -31,18 +33,23 @@ def start() -> None:
     if url():
         return
     if shutil.which("pg_virtualenv"):
-        _start_pg_virtualenv()
+        for _ in range(TRIES):
+            if _start_pg_virtualenv():
+                break
     elif os.geteuid() != 0:
         _start_wheel()
 
 
-def _start_pg_virtualenv() -> None:
+def _start_pg_virtualenv() -> bool:
     arguments = [argument for name, value in OPTIONS.items() for argument in ("-o", f"{name}={value}")]
+    # As root it would make a cluster of the system, which a second run, or one that was killed, stands in the way of.
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     process = subprocess.Popen(
-        ["pg_virtualenv", *arguments, "sh", "-c", "echo ready $PGUSER $PGPASSWORD $PGPORT; read _"],
+        [*as_user, "pg_virtualenv", *arguments, "sh", "-c", "echo ready $PGUSER $PGPASSWORD $PGPORT; read _"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        cwd="/",
         text=True,
     )
     assert process.stdout
@@ -50,8 +57,10 @@ def _start_pg_virtualenv() -> None:
         if line.startswith("ready "):
             user, password, port = line.split()[1:]
             os.environ["TEST_DATABASE_URL"] = f"postgresql://{user}:{password}@127.0.0.1:{port}"
-            break
-    _stop.append(process)
+            _stop.append(process)
+            return True
+    process.communicate(timeout=30)
+    return False
 
 
 def _start_wheel() -> None:
@@ -80,9 +89,7 @@ def _start_wheel() -> None:
 def stop() -> None:
     """End the server that `start` started."""
     for process in _stop:
-        assert process.stdin
-        process.stdin.close()
-        process.wait(30)
+        process.communicate(timeout=60)
     for folder in _folders:
         subprocess.run([os.environ["TEST_DATABASE_STOP"], "-D", folder / "data", "-m", "immediate", "stop"], check=False)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Who learns: accounts, sessions and API tokens."""

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from codyverse.database import Id, UtcDateTime, metadata, primary_key
 
 ROLES = ("learner", "teacher", "admin")
+SCOPES = ("profile:read", "profile:write", "learning:read", "learning:write", "rewards:read")  # what a token may be allowed
 
 # Kept inside the row they describe; `personal` says what a data export shows and an erasure clears.
 PERSONAL = {"personal": True}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from copy import deepcopy
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Request
 from webargs.flaskparser import FlaskParser
+from werkzeug import exceptions
 from werkzeug.routing import BaseConverter
 
 from codyverse.database import LARGEST_ID
-from codyverse.errors import NotFound
+from codyverse.errors import FieldErrors, NotFound
 from codyverse.http import json
+from codyverse.http.schemas import SLUG
 
 PREFIX = "/api/v1"
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Parser(FlaskParser):
@@ -49,9 +55,38 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
     """The registry of the API's operations and their OpenAPI document."""
 
     ERROR_SCHEMA = ProblemSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None  # every operation names its errors with `problems`
+
+    def _register_responses(self) -> None:
+        """Describe one response an HTTP status for operations to refer to, as problem+json."""
+        for status in HTTPStatus:
+            content = {"application/problem+json": {"schema": self.ERROR_SCHEMA}}
+            self.spec.components.response(status.name, {"description": status.phrase, "content": content}, lazy=True)
 
     def _register_error_handlers(self) -> None:
         """Leave every error to codyverse.errors."""
+
+
+def problems(*statuses: int) -> Callable[[View], View]:
+    """Document the errors that an operation can answer. 503 comes with them: it stands for a database that is busy or away."""
+
+    def document(view: View) -> View:
+        # The copy keeps the documentation of a view that this one wraps as it was; that is how flask-smorest's decorators do it.
+        apidoc = deepcopy(getattr(view, "_apidoc", {}))
+        responses = apidoc.setdefault("response", {}).setdefault("responses", {})
+        for status in (*statuses, 503):
+            responses[status] = [HTTPStatus(status).name]
+        view._apidoc = apidoc  # type: ignore[attr-defined]
+        return view
+
+    return document
+
+
+def _no_such_address(detail: str, errors: FieldErrors) -> exceptions.NotFound:
+    """Return what the router can raise; codyverse.errors answers with its cause."""
+    error = exceptions.NotFound()
+    error.__cause__ = NotFound(detail, errors)
+    return error
 
 
 class IdConverter(BaseConverter):
@@ -62,7 +97,9 @@ class IdConverter(BaseConverter):
     def to_python(self, value: str) -> int:
         """Return the number; raises NotFound."""
         if not (value.isascii() and value.isdigit() and len(value) <= 19 and 0 < int(value) <= LARGEST_ID):
-            raise NotFound("The id in the address is not a number of anything.", {"id": ["Must be a whole number above 0."]})
+            raise _no_such_address(
+                "The id in the address is not a number of anything.", {"id": ["Must be a whole number above 0."]}
+            )
         return int(value)
 
 
@@ -70,9 +107,26 @@ def _describe_id(converter: IdConverter) -> dict[str, Any]:
     return {"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST_ID}
 
 
+class SlugConverter(BaseConverter):
+    """`<slug:course_slug>`: a name from the catalogue's files. What cannot be one is 404 and never reaches the database."""
+
+    regex = "[^/]+"
+
+    def to_python(self, value: str) -> str:
+        """Return the slug; raises NotFound."""
+        if not SLUG.fullmatch(value):
+            raise _no_such_address("The name in the address is nothing's name.", {"slug": ["Must be a-z, 0-9, single hyphens."]})
+        return value
+
+
+def _describe_slug(converter: SlugConverter) -> dict[str, Any]:
+    return {"type": "string", "pattern": SLUG.pattern}
+
+
 def init_app(app: Flask, api: Api) -> None:
     """Prepare the application for the API's blueprints."""
     app.url_map.converters["id"] = IdConverter
+    app.url_map.converters["slug"] = SlugConverter
     app.config.update(
         API_TITLE="CodyVerse",
         API_VERSION="v1",
@@ -80,3 +134,4 @@ def init_app(app: Flask, api: Api) -> None:
     )
     api.init_app(app)
     api.register_converter(IdConverter, _describe_id)
+    api.register_converter(SlugConverter, _describe_slug)

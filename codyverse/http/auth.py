@@ -1,7 +1,148 @@
+"""Who sends a request, and what every operation of the API asks of them.
+
+A browser carries a session cookie, a program `Authorization: Bearer`; where both are there the bearer counts. Every view of the
+API has one of these directly below its route, so that it runs before anything is read from the body:
+
+    @signed_in("learning:read")     a session, or a token with this scope
+    @signed_in(None)                a session only
+    @public                         anybody
+
+They leave the rule in `view.requires`, which a test compares with the routes.
+"""
+
 from __future__ import annotations
 
-from flask import Flask
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from flask import Flask, Response, after_this_request, current_app, g, request
+
+from codyverse import extensions
+from codyverse.accounts import service
+from codyverse.accounts.models import SCOPES
+from codyverse.accounts.service import Caller
+from codyverse.errors import Forbidden, NotSignedIn
+from codyverse.extensions import database
+from codyverse.http.api import Blueprint, problems
+from config import Settings
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+SESSION = "session"
+PUBLIC = "public"
+DAY_S = 24 * 60 * 60
+
+
+def caller_or_none() -> Caller | None:
+    """Return who sends the request, None for nobody; found out once a request."""
+    if "caller" not in g:
+        g.caller = _find_caller()
+    return cast("Caller | None", g.caller)
+
+
+def caller() -> Caller:
+    """Return who sends the request. Raises NotSignedIn."""
+    found = caller_or_none()
+    if found is None:
+        raise NotSignedIn("Sign in, or send a valid API token.")
+    return found
+
+
+def signed_in(scope: str | None) -> Callable[[View], View]:
+    """Let a view be called by sessions and by tokens with the scope, with None by sessions only. Others get 401 or 403."""
+    if scope is not None and scope not in SCOPES:
+        raise ValueError(f"there is no scope {scope}")
+    security: list[dict[str, list[str]]] = [{"session": []}]
+    if scope:
+        security.append({"bearer": [scope]})
+
+    def guard(view: View) -> View:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            _allow(caller(), scope)
+            return view(*args, **kwargs)
+
+        return cast(View, _marked(guarded, scope or SESSION, security, 401, 403))
+
+    return guard
+
+
+def public(view: View) -> View:
+    """Let a view be called by anybody."""
+    return cast(View, _marked(view, PUBLIC, []))
+
+
+def send_session_cookie(secret: str) -> None:
+    """Let the response of this request carry the session's secret to the browser."""
+    settings = _settings()
+
+    @after_this_request
+    def add(response: Response) -> Response:
+        response.set_cookie(cookie_name(settings), secret, max_age=settings.session_days * DAY_S, **_cookie_rules(settings))
+        return response
+
+
+def clear_session_cookie() -> None:
+    """Let the response of this request take the session's cookie from the browser."""
+    settings = _settings()
+
+    @after_this_request
+    def clear(response: Response) -> Response:
+        response.delete_cookie(cookie_name(settings), **_cookie_rules(settings))
+        return response
+
+
+def cookie_name(settings: Settings) -> str:
+    """Return the session cookie's name. Browsers take a `__Host-` name only from the host itself and over HTTPS."""
+    return "__Host-codyverse" if settings.session_cookie_secure else "codyverse"
+
+
+def _cookie_rules(settings: Settings) -> dict[str, Any]:
+    return {"path": "/", "secure": settings.session_cookie_secure, "httponly": True, "samesite": "Lax"}
+
+
+def _settings() -> Settings:
+    return cast(Settings, current_app.config["CODYVERSE"])
+
+
+def _find_caller() -> Caller | None:
+    authorization = request.authorization
+    if authorization is not None and authorization.type == "bearer":
+        return service.caller_of_token(database, authorization.token or "")
+    secret = request.cookies.get(cookie_name(_settings()))
+    return service.caller_of_session(database, secret) if secret else None
+
+
+def _allow(caller: Caller, scope: str | None) -> None:
+    if caller.scopes is None:
+        return
+    if scope is None:
+        raise Forbidden("This is done in a browser session only, not with an API token.")
+    if scope not in caller.scopes:
+        raise Forbidden(f"The API token lacks the scope {scope}.")
+
+
+def _marked(view: Callable[..., Any], requires: str, security: list[dict[str, list[str]]], *statuses: int) -> Any:
+    marked = Blueprint.doc(security=security)(problems(*statuses)(view))
+    marked.requires = requires
+    return marked
+
+
+def _keep_private(response: Response) -> Response:
+    # What was made for one caller must not be handed to another by a cache on the way.
+    if "caller" in g:
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        response.vary.update(("Cookie", "Authorization"))
+    return response
 
 
 def init_app(app: Flask) -> None:
-    """Register."""
+    """Describe the two ways of signing in and keep personal responses out of shared caches. Comes after the API's own."""
+    app.after_request(_keep_private)
+    schemes = extensions.api.spec.components
+    name = cookie_name(app.config["CODYVERSE"])
+    schemes.security_scheme(SESSION, {"type": "apiKey", "in": "cookie", "name": name, "description": "Set by signing in."})
+    schemes.security_scheme(
+        "bearer", {"type": "http", "scheme": "bearer", "description": "An API token with the scopes that the operation names."}
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from codyverse.database import Id, UtcDateTime, metadata, primary_key
+from codyverse.database import Id, Json, UtcDateTime, metadata, primary_key
 
 LESSON_KINDS = ("theory", "interactive", "lab", "quiz")
 DIFFICULTIES = ("beginner", "intermediate", "advanced")
@@ -67,8 +67,8 @@ lesson_versions = sa.Table(
     sa.Column("minutes", sa.Integer, nullable=False),
     sa.Column("xp", sa.Integer, nullable=False),
     sa.Column("body_html", sa.Text, nullable=False),
-    sa.Column("key_concepts", sa.JSON, nullable=False),  # [{"term", "meaning"}]
-    sa.Column("questions", sa.JSON, nullable=False),  # see questions.py; with the answers, so never sent as it is
+    sa.Column("key_concepts", Json, nullable=False),  # [{"term", "meaning"}]
+    sa.Column("questions", Json, nullable=False),  # see questions.py; with the answers, so never sent as it is
     sa.Column("pass_score", sa.Integer),  # per cent; quizzes only
     sa.Column("max_attempts", sa.Integer),  # NULL: as many as one likes
     sa.Column("time_limit_s", sa.Integer),  # NULL: no limit
@@ -103,7 +103,7 @@ attempts = sa.Table(
     sa.Column("lesson_id", Id, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),  # the version it began with, and keeps
     sa.Column("number", sa.Integer, nullable=False),  # 1, 2, 3 … of this learner and lesson
-    sa.Column("layout", sa.JSON, nullable=False),  # {question id: positions of its options as shown}
+    sa.Column("layout", Json, nullable=False),  # {question id: positions of its options as shown}
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime),
     sa.Column("submitted_at", UtcDateTime),
@@ -119,7 +119,7 @@ answers = sa.Table(
     metadata,
     sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), primary_key=True, autoincrement=False),
     sa.Column("question_id", sa.String(64), primary_key=True),
-    sa.Column("answer", sa.JSON(none_as_null=True), nullable=False),
+    sa.Column("answer", Json, nullable=False),
     sa.Column("answered_at", UtcDateTime, nullable=False),
 )
 

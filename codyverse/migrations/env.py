@@ -10,12 +10,14 @@ import codyverse.accounts.models
 import codyverse.learning.models
 import codyverse.operations.idempotency
 import codyverse.rewards.models  # noqa: F401  (imported for their tables)
-from codyverse.database import UtcDateTime, metadata
+from codyverse.database import Json, UtcDateTime, metadata
 
 
 def render_plain_types(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
-    """Write our column type as SQLAlchemy's own, so that a migration never depends on what the code has become."""
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+    """Write our column types as SQLAlchemy's own, so that a migration never depends on what the code has become."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return "sa.Text()" if kind == "type" and isinstance(item, Json) else False
 
 
 context.configure(

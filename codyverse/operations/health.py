@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import sqlalchemy.exc
-from flask import Blueprint, Flask, Response, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from codyverse import migrations
 from codyverse.extensions import database
@@ -38,7 +38,8 @@ def health() -> Response:
     """Say the same with version and figures; 503 when a part that requests need is down."""
     checked = _database()
     status = "ok" if checked["status"] == "ok" else "unavailable"
-    body = {"status": status, "version": VERSION, "components": {"database": checked}}
+    environment = current_app.config["CODYVERSE"].environment
+    body = {"status": status, "version": VERSION, "environment": environment, "components": {"database": checked}}
     return _answer(body, 200 if status == "ok" else 503)
 
 

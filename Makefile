@@ -1,0 +1,71 @@
+# CodyVerse: `make run` serves the platform, `make test` proves it. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -eu -c
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: $(VENV)/installed  ## set everything up and serve the platform on SQLite at http://127.0.0.1:8000
+	@$(BIN)/flask db upgrade && $(BIN)/flask content import
+	@exec $(BIN)/gunicorn
+
+test: $(VENV)/installed-dev servers  ## set everything up and run every test, on SQLite and PostgreSQL
+	@rm -f .coverage .coverage.*
+	@$(BIN)/pytest -n auto --cov --cov-report=
+	@$(BIN)/coverage report --include='codyverse/accounts/*,codyverse/learning/*,codyverse/rewards/*' --fail-under=90
+
+check: $(VENV)/installed-dev  ## format, lint, types, layers, generated documents
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+faults: $(VENV)/installed-dev servers  ## kill workers during 2,000 completions on each engine, and count
+	@FAULTS=full $(BIN)/pytest -s tests/faults
+
+docs: $(VENV)/installed-dev  ## write the generated documents anew
+	$(BIN)/python docs/generate.py
+
+lock: $(VENV)/installed-dev  ## resolve the dependencies of pyproject.toml anew
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+clean:  ## remove what was installed and built; never touches the instance folder
+	rm -rf $(VENV) build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- what the targets above stand on
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "CodyVerse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing). Type:"; \
+		echo "  sudo apt-get install python3 python3-venv     (or: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "Python's venv is missing. Type:"; echo "  sudo apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/pip requirements.txt
+	@echo "Installing what CodyVerse needs (once) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	@echo "Installing what the tests need (once) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# As root on Debian the tests install the PostgreSQL server they need; without root they say what they skip.
+servers:
+	@if [ -z "$${TEST_DATABASE_URL:-}" ] && ! command -v pg_virtualenv >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing PostgreSQL for the tests (once) …"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql postgresql-common >/dev/null; \
+	fi
+
+.PHONY: help run test check faults docs lock clean servers

@@ -1,0 +1,77 @@
+"""Who sends a request: the account behind a session's or a token's secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from codyverse.accounts.credentials import fingerprint
+from codyverse.accounts.models import api_tokens, sessions, users
+from codyverse.database import Database
+
+SEEN_EVERY = timedelta(minutes=10)  # the precision of last_seen_at and last_used_at, so that reading seldom writes
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account that a request acts for, by a session or by a token; `scopes` is None where nothing is withheld."""
+
+    user_id: int
+    role: str
+    session_id: int | None
+    token_id: int | None
+    scopes: frozenset[str] | None
+    timezone: str
+
+
+_SESSION = (
+    sa.select(sessions.c.id, sessions.c.user_id, sessions.c.last_seen_at, users.c.role, users.c.timezone)
+    .join_from(sessions, users)
+    .where(
+        sessions.c.token_hash == sa.bindparam("token_hash"),
+        sessions.c.revoked_at.is_(None),
+        sessions.c.expires_at > sa.bindparam("now"),
+    )
+)
+_SEE_SESSION = sessions.update().where(sessions.c.id == sa.bindparam("session_id")).values(last_seen_at=sa.bindparam("now"))
+_TOKEN = (
+    sa.select(
+        api_tokens.c.id, api_tokens.c.user_id, api_tokens.c.scopes, api_tokens.c.last_used_at, users.c.role, users.c.timezone
+    )
+    .join_from(api_tokens, users)
+    .where(
+        api_tokens.c.token_hash == sa.bindparam("token_hash"),
+        api_tokens.c.revoked_at.is_(None),
+        sa.or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > sa.bindparam("now")),
+    )
+)
+_USE_TOKEN = api_tokens.update().where(api_tokens.c.id == sa.bindparam("token_id")).values(last_used_at=sa.bindparam("now"))
+
+
+def caller_of_session(database: Database, secret: str) -> Caller | None:
+    """Return who the cookie of a living session belongs to, and note that they were seen."""
+    with database.read() as reader:
+        now = reader.now
+        row = reader.execute(_SESSION, {"token_hash": fingerprint(secret), "now": now}).one_or_none()
+    if row is None:
+        return None
+    if row.last_seen_at <= now - SEEN_EVERY:
+        with database.transaction() as tx:
+            tx.execute(_SEE_SESSION, {"session_id": row.id, "now": now})
+    return Caller(row.user_id, row.role, session_id=row.id, token_id=None, scopes=None, timezone=row.timezone)
+
+
+def caller_of_token(database: Database, secret: str) -> Caller | None:
+    """Return who a living API token belongs to, and note that it was used."""
+    with database.read() as reader:
+        now = reader.now
+        row = reader.execute(_TOKEN, {"token_hash": fingerprint(secret), "now": now}).one_or_none()
+    if row is None:
+        return None
+    if row.last_used_at is None or row.last_used_at <= now - SEEN_EVERY:
+        with database.transaction() as tx:
+            tx.execute(_USE_TOKEN, {"token_id": row.id, "now": now})
+    scopes = frozenset(row.scopes.split())
+    return Caller(row.user_id, row.role, session_id=None, token_id=row.id, scopes=scopes, timezone=row.timezone)

@@ -1,0 +1,1 @@
+"""The use cases of learning: the only place that opens its transactions."""

@@ -1,0 +1,104 @@
+"""Completing a lesson, once, and being rewarded for it, once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from codyverse.database import Database, Transaction, insert
+from codyverse.errors import NotFound, QuizNotPassed
+from codyverse.learning.models import attempts, completions, lesson_versions, lessons
+from codyverse.learning.service import enrolments
+from codyverse.operations.idempotency import Answer, Key, once
+from codyverse.rewards import rules
+from codyverse.rewards import service as rewards
+
+_LESSON = (
+    sa.select(lessons.c.course_id, lessons.c.version, lesson_versions.c.kind, lesson_versions.c.xp)
+    .join(
+        lesson_versions,
+        sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version),
+    )
+    .where(lessons.c.id == sa.bindparam("lesson_id"), lessons.c.retired_at.is_(None))
+)
+# Of several passed attempts, perhaps at different versions, the one with the largest share of its points.
+_BEST_PASSED = (
+    sa.select(attempts.c.id, attempts.c.version, attempts.c.points, attempts.c.points_possible)
+    .where(
+        attempts.c.user_id == sa.bindparam("user_id"),
+        attempts.c.lesson_id == sa.bindparam("lesson_id"),
+        attempts.c.passed.is_(True),
+    )
+    .order_by((sa.cast(attempts.c.points, sa.Float) / attempts.c.points_possible).desc(), attempts.c.id)
+    .limit(1)
+)
+_COMPLETE = insert(completions).on_conflict_do_nothing().returning(completions.c.id)
+_COMPLETED = sa.select(
+    completions.c.id,
+    completions.c.lesson_id,
+    completions.c.completed_at,
+    completions.c.time_spent_s,
+    completions.c.xp_awarded,
+    completions.c.coins_awarded,
+).where(completions.c.user_id == sa.bindparam("user_id"), completions.c.lesson_id == sa.bindparam("lesson_id"))
+
+
+def complete(
+    database: Database, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None
+) -> Answer:
+    """Complete the lesson and reward the learner; again changes nothing and returns the same.
+
+    `created` says whether this was the first time. Raises NotFound, and QuizNotPassed for a quiz without a passed attempt.
+    """
+
+    def work(tx: Transaction) -> Answer:
+        lesson = tx.execute(_LESSON, {"lesson_id": lesson_id}).one_or_none()
+        if lesson is None:
+            raise NotFound("There is no such lesson.")
+        version, attempt_id = lesson.version, None
+        if lesson.kind == "quiz":
+            best = tx.execute(_BEST_PASSED, {"user_id": user_id, "lesson_id": lesson_id}).one_or_none()
+            if best is None:
+                raise QuizNotPassed("A quiz is completed by passing it. Start an attempt, and submit it.")
+            version, attempt_id = best.version, best.id
+            reward = rules.reward_for_quiz(lesson.xp, best.points, best.points_possible)
+        else:
+            reward = rules.reward_for_lesson(lesson.xp)
+        # The unique learner and lesson decide who was first; the reward, in the same transaction, only follows.
+        completion_id = tx.execute(
+            _COMPLETE,
+            {
+                "user_id": user_id,
+                "lesson_id": lesson_id,
+                "version": version,
+                "attempt_id": attempt_id,
+                "time_spent_s": time_spent_s,
+                "xp_awarded": reward.xp,
+                "coins_awarded": reward.coins,
+                "completed_at": tx.now,
+            },
+        ).scalar_one_or_none()
+        if completion_id is not None:
+            rewards.award(tx, user_id, f"completion:{completion_id}", reward)
+            enrolments.join(tx, user_id, lesson.course_id)
+        return _completed(tx, user_id, lesson_id) | {"created": completion_id is not None}
+
+    return once(database, key, work)
+
+
+def _completed(tx: Transaction, user_id: int, lesson_id: int) -> Answer:
+    """Return what the first completion answered, whatever the learner has earned since."""
+    row = tx.execute(_COMPLETED, {"user_id": user_id, "lesson_id": lesson_id}).one()
+    after = rewards.balance_after(tx, user_id, f"completion:{row.id}")
+    level = rules.level_for(after.xp)
+    return {
+        "lesson_id": row.lesson_id,
+        "completed_at": row.completed_at,
+        "time_spent_seconds": row.time_spent_s,
+        "xp_awarded": row.xp_awarded,
+        "coins_awarded": row.coins_awarded,
+        "xp": after.xp,
+        "coins": after.coins,
+        "level": level,
+        "level_up": level > rules.level_for(after.xp - row.xp_awarded),
+        "next_level_at_xp": rules.xp_for_level(level + 1),
+    }

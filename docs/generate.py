@@ -1,0 +1,118 @@
+"""Write the reference documents from the code, or with --check say which of them are not what the code says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+sys.path.insert(0, str(ROOT))
+
+import config  # noqa: E402  (found by way of the line above)
+from codyverse import create_app, errors  # noqa: E402
+from config import base  # noqa: E402
+
+NOTICE = "<!-- Written by docs/generate.py (`make docs`) from the code. -->\n"
+
+
+def settings_document() -> str:
+    """Return the table of settings."""
+    lines = [
+        "# Settings",
+        NOTICE,
+        "Every setting is an environment variable. `CODYVERSE_ENV` chooses among "
+        + ", ".join(f"`{name}`" for name in config.ENVIRONMENTS)
+        + "; an environment's own values stand in its column. A variable that is not listed here stops the start.",
+        "",
+        "| variable | type | default | development | what it is |",
+        "|---|---|---|---|---|",
+    ]
+    different = __import__("config.development").development.DIFFERENT
+    for field in dataclasses.fields(base.Settings):
+        if field.name == "environment":
+            continue
+        default, develops = (
+            f"`{value.relative_to(ROOT) if isinstance(value, Path) else value}`" if value != "" else ""
+            for value in (field.default, different.get(field.name, ""))
+        )
+        name = f"`{config.PREFIX}{field.name.upper()}`"
+        lines.append(f"| {name} | {field.type} | {default} | {develops} | {field.metadata['help']} |")
+    return "\n".join(lines) + "\n"
+
+
+def problems_document() -> str:
+    """Return the table of error types."""
+    lines = [
+        "# Problems",
+        NOTICE,
+        "Every error of the API is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, and where it helps `detail` and",
+        "`errors`, which names fields. A type never changes its meaning. Errors without a type of their own have `about:blank`.",
+        "",
+        "| type | status | meaning |",
+        "|---|---|---|",
+    ]
+    for kind in sorted(_subclasses(errors.CodyverseError), key=lambda kind: (kind.status, kind.type)):
+        lines.append(f"| `{errors.PROBLEM_TYPE}{kind.type}` | {kind.status} | {(kind.__doc__ or '').splitlines()[0]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _subclasses(kind: type[errors.CodyverseError]) -> Iterator[type[errors.CodyverseError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _subclasses(below)
+
+
+def commands_document(app: object) -> str:
+    """Return the help of every command of ours."""
+    lines = ["# Commands", NOTICE]
+    for name, group in sorted(app.cli.commands.items()):  # type: ignore[attr-defined]
+        if not isinstance(group, click.Group) or name == "flask":
+            continue
+        lines += [f"## `flask {name}`", "", group.help or "", ""]
+        for command_name, command in sorted(group.commands.items()):
+            context = click.Context(command, info_name=f"flask {name} {command_name}")
+            lines += ["```text", command.get_help(context), "```", ""]
+    return "\n".join(lines)
+
+
+def openapi_document(app: object) -> str:
+    """Return the OpenAPI document."""
+    answer = app.test_client().get("/api/v1/openapi.json")  # type: ignore[attr-defined]
+    return json.dumps(answer.json, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    """Write the documents, or check them; returns the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(config.load(environment="testing", instance_path=Path(folder)))
+        documents = {
+            "settings.md": settings_document(),
+            "problems.md": problems_document(),
+            "commands.md": commands_document(app),
+            "openapi.json": openapi_document(app),
+        }
+    stale = [
+        name
+        for name, text in documents.items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text("utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            click.echo(f"docs/reference/{name} is not what the code says: run `make docs`", err=True)
+        return 1 if stale else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (FOLDER / name).write_text(documents[name], "utf-8")
+    click.echo(f"written: {', '.join(stale) or 'nothing, all were current'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,35 @@
+"""How gunicorn serves CodyVerse. GUNICORN_CMD_ARGS and the command line win over what stands here."""
+
+import os
+import sys
+
+import config
+
+try:
+    settings = config.load()  # before anything starts: a worker that cannot start would be started again for ever
+except config.SettingsError as error:
+    print(f"codyverse: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+wsgi_app = "wsgi:app"
+bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"  # what faces the network is a proxy's business
+
+workers = 2
+threads = 4
+worker_class = "gthread"  # a sync worker would be killed in the middle of any answer that takes longer than `timeout`
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a heartbeat must not wait for a busy disk
+
+timeout = 30
+graceful_timeout = 30  # requests in flight have this long to finish after SIGTERM
+keepalive = 5
+
+# Two instances of one user would share the control socket in the user's folder.
+control_socket_disable = True
+
+loglevel = "warning" if settings.log_level == "WARNING" else settings.log_level.lower()
+
+
+def when_ready(server):
+    """Tell where the platform is, once it answers."""
+    where = " and ".join(str(listener) for listener in server.LISTENERS)
+    print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
