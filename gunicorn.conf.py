@@ -3,11 +3,11 @@
 import os
 import sys
 
-import config
+from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
-    settings = config.load()  # before anything starts: a worker that cannot start would be started again for ever
-except config.SettingsError as error:
+    settings = load()  # before anything starts: a worker that cannot start would be started again for ever
+except SettingsError as error:
     print(f"codyverse: {error}", file=sys.stderr)
     raise SystemExit(2) from None
 

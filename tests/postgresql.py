@@ -99,21 +99,29 @@ def _database(name: str) -> str:
     return sa.make_url(url()).set(database=name).render_as_string(hide_password=False)
 
 
-def _admin(statement: str) -> None:
-    engine = sa.create_engine(
-        sa.make_url(url()).set(drivername="postgresql+psycopg2", database="postgres"), isolation_level="AUTOCOMMIT"
-    )
+def _run(database: str, *statements: str) -> list[str]:
+    """Run statements outside a transaction and return the first column of the last one."""
+    url = sa.make_url(database).set(drivername="postgresql+psycopg2")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
+        for statement in statements:
+            found = connection.exec_driver_sql(statement)
+        return [row[0] for row in found] if found.returns_rows else []
 
 
-def create(name: str, template: str = "template0") -> str:
+def create(name: str) -> str:
     """Create a database and return its URL."""
-    _admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\'')
+    _run(_database("postgres"), f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")
     return _database(name)
 
 
-def drop(name: str) -> None:
-    """Remove a database, whoever is connected to it."""
-    _admin(f'DROP DATABASE "{name}" WITH (FORCE)')
+def empty(database: str) -> None:
+    """Remove every row, also from the ledger, whose trigger only a superuser can put to sleep."""
+    tables = _run(database, "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'")
+    removals = [f"DELETE FROM {table}" for table in tables if table != "alembic_version"]
+    _run(database, "SET lock_timeout = '20s'", "SET session_replication_role = replica", *removals)
+
+
+def revision(database: str) -> str:
+    """Return the revision of a database's schema, an empty text for none."""
+    return "".join(_run(database, "SELECT version_num FROM alembic_version"))

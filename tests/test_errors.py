@@ -55,11 +55,6 @@ def test_types_of_problems_are_names_of_one_thing_each() -> None:
     assert len(set(types)) == len(types)
 
 
-def test_the_docstring_draws_the_tree_that_there_is() -> None:
-    for kind in EVERY_ERROR:
-        assert f"─ {kind.__name__} " in f"{errors.__doc__} ".replace("\n", " "), kind
-
-
 def test_nothing_at_an_address(client: FlaskClient) -> None:
     response = client.get("/api/v1/nothing")
 

@@ -50,9 +50,9 @@ def test_others_stay_as_they_are(learner, make_learner):
     assert other.client.get(URL).json["display_name"] == "Other"
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
+def test_what_cannot_be_used_is_named_and_nothing_is_written(learner, rows):
+    before = rows(users)
+    refused = [
         ("display_name", ""),
         ("display_name", None),
         ("birth_date", "2026-11-24"),
@@ -61,14 +61,10 @@ def test_others_stay_as_they_are(learner, make_learner):
         ("timezone", "Nowhere"),
         ("email", "other@example.org"),
         ("role", "admin"),
-    ],
-)
-def test_what_cannot_be_used_is_named_and_nothing_is_written(learner, rows, field, value):
-    before = rows(users)
-    response = learner.client.patch(URL, json={"display_name": "Grace", field: value})
-
-    assert response.status_code == 422
-    assert list(response.json["errors"]) == [field]
+    ]
+    for field, value in refused:
+        response = learner.client.patch(URL, json={"display_name": "Grace", field: value})
+        assert (response.status_code, list(response.json["errors"])) == (422, [field]), value
     assert rows(users) == before
 
 
@@ -85,15 +81,13 @@ def test_a_change_to_what_was_read_is_refused_when_it_has_changed_since(learner,
     assert third.headers["ETag"] == learner.client.get(URL).headers["ETag"] != first.headers["ETag"]
 
 
-@pytest.mark.parametrize(
-    ("condition", "status"),
-    [("*", 200), ("{tag}", 200), ('"other", {tag}', 200), ("W/{tag}", 200), ('"other"', 412), ("other", 412), ("", 412)],
-)
-def test_if_match(learner, condition, status):
+def test_if_match(learner):
     tag = learner.client.get(URL).headers["ETag"]
-    response = learner.client.patch(URL, json={"locale": "fr"}, headers={"If-Match": condition.format(tag=tag)})
 
-    assert response.status_code == status
+    for condition in ("*", tag, f'"other", {tag}', f"W/{tag}"):
+        assert learner.client.patch(URL, json={}, headers={"If-Match": condition}).status_code == 200, condition
+    for condition in ('"other"', "other", ""):
+        assert learner.client.patch(URL, json={}, headers={"If-Match": condition}).status_code == 412, condition
 
 
 def test_of_two_tabs_at_once_one_is_told(app, learner, rows):

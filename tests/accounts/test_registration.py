@@ -163,80 +163,72 @@ def test_the_stored_answer_holds_no_secret_and_its_nonce_is_never_sent(client, r
     assert "nonce" not in response.text
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("email", "ada"),
-        ("email", "ada@"),
-        ("email", "ada@example.org\n"),
-        ("email", '"a\x01b"@example.org'),
-        ("email", "a" * 243 + "@example.org"),
-        ("email", 7),
-        ("email", None),
-        ("password", "short 7"),
-        ("password", "x7!q" * 33),
-        ("password", 12345678),
-        ("password", "password1"),
-        ("password", "ada@example.org"),
-        ("password", "qwertyuiop"),
-        ("display_name", ""),
-        ("display_name", " \u00a0\n"),
-        ("display_name", "a" * 41),
-        ("display_name", "a\tb"),
-        ("display_name", "a\u200bb"),
-        ("display_name", "a\u202eb"),
-        ("display_name", "\u3164"),
-        ("display_name", "\ufe0f"),
-        ("display_name", ["Ada"]),
-        ("birth_date", "2026-11-24"),
-        ("birth_date", "2999-01-01"),
-        ("birth_date", "1899-12-31"),
-        ("birth_date", "10/12/1990"),
-        ("birth_date", "1990-02-30"),
-        ("birth_date", 1990),
-        ("locale", "english"),
-        ("locale", "en\n"),
-        ("locale", "en_US"),
-        ("locale", ""),
-        ("timezone", "Mars/Olympus"),
-        ("timezone", "../../etc/passwd"),
-        ("timezone", "europe/paris"),
-        ("timezone", None),
-        ("role", "admin"),
-        ("id", 1),
-    ],
-)
-def test_what_cannot_be_used_is_named_and_nothing_is_written(client, rows, field, value):
-    response = client.post(URL, json=ada(**{field: value}))
+# One test for all, since each database of its own takes longer than all the requests.
+REFUSED = [
+    ("email", "ada"),
+    ("email", "ada@"),
+    ("email", "ada@example.org\n"),
+    ("email", '"a\x01b"@example.org'),
+    ("email", "a" * 243 + "@example.org"),
+    ("email", 7),
+    ("email", None),
+    ("password", "short 7"),
+    ("password", "x7!q" * 33),
+    ("password", 12345678),
+    ("password", "password1"),
+    ("password", "ada@example.org"),
+    ("password", "qwertyuiop"),
+    ("display_name", ""),
+    ("display_name", " \u00a0\n"),
+    ("display_name", "a" * 41),
+    ("display_name", "a\tb"),
+    ("display_name", "a\u200bb"),
+    ("display_name", "a\u202eb"),
+    ("display_name", "\u3164"),
+    ("display_name", "\ufe0f"),
+    ("display_name", ["Ada"]),
+    ("birth_date", "2026-11-24"),
+    ("birth_date", "2999-01-01"),
+    ("birth_date", "1899-12-31"),
+    ("birth_date", "10/12/1990"),
+    ("birth_date", "1990-02-30"),
+    ("birth_date", 1990),
+    ("locale", "english"),
+    ("locale", "en\n"),
+    ("locale", "en_US"),
+    ("locale", ""),
+    ("timezone", "Mars/Olympus"),
+    ("timezone", "../../etc/passwd"),
+    ("timezone", "europe/paris"),
+    ("timezone", None),
+    ("role", "admin"),
+    ("id", 1),
+]
 
-    assert response.status_code == 422
-    assert response.mimetype == "application/problem+json"
-    assert list(response.json["errors"]) == [field]
-    assert "Set-Cookie" not in response.headers
+
+def test_what_cannot_be_used_is_named_and_nothing_is_written(client, rows):
+    for field, value in REFUSED:
+        response = client.post(URL, json=ada(**{field: value}))
+        assert (response.status_code, response.mimetype) == (422, "application/problem+json"), (field, value)
+        assert list(response.json["errors"]) == [field], (field, value)
+        assert "Set-Cookie" not in response.headers
     assert rows(users) == rows(sessions) == []
 
 
-@pytest.mark.parametrize("field", ["email", "password", "display_name", "birth_date"])
-def test_what_is_missing_is_named(client, rows, field):
-    details = ada()
-    del details[field]
-
-    response = client.post(URL, json=details)
-
-    assert response.status_code == 422
-    assert list(response.json["errors"]) == [field]
+def test_what_is_missing_is_named(client, rows):
+    for field in ada():
+        details = ada()
+        del details[field]
+        response = client.post(URL, json=details)
+        assert (response.status_code, list(response.json["errors"])) == (422, [field])
     assert rows(users) == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [("[]", 422), ("{", 400), ('{"email": "a\\u0000@example.org"}', 400), ('{"email": "\\ud800"}', 400), ("", 422)],
-)
-def test_what_cannot_be_read_is_refused(client, rows, body, status):
-    response = client.post(URL, data=body, content_type="application/json")
-
-    assert response.status_code == status
-    assert response.mimetype == "application/problem+json"
+def test_what_cannot_be_read_is_refused(client, rows):
+    unreadable = {"{": 400, '{"email": "a\\u0000@example.org"}': 400, '{"email": "\\ud800"}': 400, "[]": 422, "": 422}
+    for body, status in unreadable.items():
+        response = client.post(URL, data=body, content_type="application/json")
+        assert (response.status_code, response.mimetype) == (status, "application/problem+json"), body
     assert rows(users) == []
 
 

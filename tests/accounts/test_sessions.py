@@ -45,12 +45,10 @@ def test_pages_follow_each_other(learner, elsewhere):
     assert second["next_cursor"] is None
 
 
-@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor")])
-def test_a_page_that_cannot_be_is_refused(learner, query, field):
-    response = learner.client.get(f"{URL}?{query}")
-
-    assert response.status_code == 422
-    assert list(response.json["errors"]) == [field]
+def test_a_page_that_cannot_be_is_refused(learner):
+    for query, field in [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor")]:
+        response = learner.client.get(f"{URL}?{query}")
+        assert (response.status_code, list(response.json["errors"])) == (422, [field]), query
 
 
 def test_a_cursor_of_another_list_is_refused(learner):
@@ -97,13 +95,11 @@ def test_logging_out_ends_this_session_only(learner, elsewhere, rows):
     assert elsewhere.get("/api/v1/me").status_code == 200
 
 
-@pytest.mark.parametrize("session_id", ["0", "-1", "x", "1.0", str(2**63), "\u0661", "9" * 30])
-def test_what_is_no_number_of_a_session_is_not_found_and_named(learner, rows, session_id):
-    response = learner.client.delete(f"{URL}/{session_id}")
-
-    assert response.status_code == 404
-    assert response.mimetype == "application/problem+json"
-    assert list(response.json["errors"]) == ["id"]
+def test_what_is_no_number_of_a_session_is_not_found_and_named(learner, rows):
+    for session_id in ("0", "-1", "x", "1.0", str(2**63), "\u0661", "9" * 30):
+        response = learner.client.delete(f"{URL}/{session_id}")
+        assert (response.status_code, response.mimetype) == (404, "application/problem+json"), session_id
+        assert list(response.json["errors"]) == ["id"]
     assert rows(sessions)[0]["revoked_at"] is None
 
 

@@ -105,23 +105,22 @@ def test_the_bearer_counts_where_there_is_a_cookie_too(learner, make_learner):
     assert learner.client.get(ME, headers={"Authorization": "Bearer cv_unknown"}).status_code == 401
 
 
-@pytest.mark.parametrize("value", ["Bearer", "Bearer ", "bearer x y", "Bearer a=b", "Bearer \xe9\xff", "Bearer " + "x" * 5000])
-def test_a_bearer_that_is_none_is_refused(client, value):
-    response = client.get(ME, headers={"Authorization": value})
-
-    assert response.status_code == 401
-    assert response.json["type"] == "urn:codyverse:problem:not-signed-in"
-
-
-@pytest.mark.parametrize("value", ["Basic YTpi", "Basic !!", "Digest x=1", ""])
-def test_other_kinds_of_authorization_are_not_ours(learner, client, value):
-    assert learner.client.get(ME, headers={"Authorization": value}).status_code == 200
-    assert client.get(ME, headers={"Authorization": value}).status_code == 401
+def test_a_bearer_that_is_none_is_refused(client):
+    for value in ("Bearer", "Bearer ", "bearer x y", "Bearer a=b", "Bearer \xe9\xff", "Bearer " + "x" * 5000):
+        response = client.get(ME, headers={"Authorization": value})
+        assert response.status_code == 401, value
+        assert response.json["type"] == "urn:codyverse:problem:not-signed-in"
 
 
-@pytest.mark.parametrize("value", ["", "x", "\xe9", "a" * 3000, "%00", '"\\000"'])
-def test_a_cookie_that_is_none_is_refused(client, value):
-    assert client.get(ME, headers={"Cookie": f"codyverse={value}"}).status_code == 401
+def test_other_kinds_of_authorization_are_not_ours(learner, client):
+    for value in ("Basic YTpi", "Basic !!", "Digest x=1", ""):
+        assert learner.client.get(ME, headers={"Authorization": value}).status_code == 200, value
+        assert client.get(ME, headers={"Authorization": value}).status_code == 401, value
+
+
+def test_a_cookie_that_is_none_is_refused(client):
+    for value in ("", "x", "\xe9", "a" * 3000, "%00", '"\\000"'):
+        assert client.get(ME, headers={"Cookie": f"codyverse={value}"}).status_code == 401, value
 
 
 def test_the_scheme_is_read_in_any_case(client, learner):

@@ -116,7 +116,7 @@ def get_attempt(attempt_id: int) -> Any:
     return attempts.read(database, caller().user_id, attempt_id)
 
 
-@blueprint.put("/attempts/<id:attempt_id>/answers/<question_id>")
+@blueprint.put("/attempts/<id:attempt_id>/answers/<slug:question_id>")
 @signed_in("learning:write")
 @problems(400, 401, 403, 404, 409, 413, 415, 422)
 @blueprint.arguments(AnswerSchema)

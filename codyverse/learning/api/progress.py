@@ -93,7 +93,7 @@ class ProgressPageSchema(Schema):
     next_cursor = ma.fields.String(required=True, allow_none=True)
 
 
-@blueprint.post("/courses/<course_slug>/enrolment")
+@blueprint.post("/courses/<slug:course_slug>/enrolment")
 @signed_in("learning:write")
 @problems(400, 401, 403, 404, 409, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
@@ -107,7 +107,7 @@ def enrol(course_slug: str) -> Any:
     return joined, 201 if joined["created"] else 200, {"Location": where}
 
 
-@blueprint.delete("/courses/<course_slug>/enrolment")
+@blueprint.delete("/courses/<slug:course_slug>/enrolment")
 @signed_in("learning:write")
 @problems(401, 403, 404)
 @blueprint.response(204)
@@ -145,7 +145,7 @@ def list_progress(query: dict[str, Any]) -> Any:
     return pagination.page(LIST, rows, query["limit"], lambda row: [row["position"], row["course_id"]])
 
 
-@blueprint.get("/me/progress/<course_slug>")
+@blueprint.get("/me/progress/<slug:course_slug>")
 @signed_in("learning:read")
 @problems(401, 403, 404)
 @blueprint.response(200, CourseProgressDetailSchema)
