@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
@@ -17,7 +18,7 @@ bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"  # what faces the network i
 workers = 2
 threads = 4
 worker_class = "gthread"  # a sync worker would be killed in the middle of any answer that takes longer than `timeout`
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a heartbeat must not wait for a busy disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (memory: a heartbeat must not wait for a busy disk)
 
 timeout = 30
 graceful_timeout = 30  # requests in flight have this long to finish after SIGTERM
@@ -26,7 +27,7 @@ keepalive = 5
 # Two instances of one user would share the control socket in the user's folder.
 control_socket_disable = True
 
-loglevel = "warning" if settings.log_level == "WARNING" else settings.log_level.lower()
+loglevel = "info" if settings.log_level == "INFO" else "warning"  # at debug it prints every setting and connection
 
 
 def when_ready(server):

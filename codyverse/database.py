@@ -23,10 +23,12 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as insert  # SQLite's compiler understands its ON CONFLICT too
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 
 from config import Settings
+
+insert = postgresql.insert  # with ON CONFLICT, which SQLite's compiler writes out as well
 
 metadata = sa.MetaData(
     naming_convention={
@@ -55,6 +57,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return what the driver is given."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -63,6 +66,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return what the driver's value stands for."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -75,9 +79,11 @@ class Json(sa.TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        """Return what the driver is given."""
         return orjson.dumps(value).decode()
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Return what the driver's value stands for."""
         return None if value is None else orjson.loads(value)
 
 

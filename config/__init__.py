@@ -28,8 +28,8 @@ class SettingsError(Exception):
 def load(**chosen: Any) -> Settings:
     """Return the settings of the environment that `CODYVERSE_ENV` names, development when it names none.
 
-    A value chosen by the caller wins over the environment variable, the variable over the environment's file, that over the default.
-    Raises SettingsError for an unknown or malformed variable, and in production for a missing secret.
+    A value chosen by the caller wins over the variable, the variable over the environment's file, that over the default. Raises
+    SettingsError for an unknown or malformed variable, and in production for a missing secret.
     """
     environment = chosen.pop("environment", None) or os.environ.get(f"{PREFIX}ENV") or "development"
     if environment not in ENVIRONMENTS:

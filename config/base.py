@@ -1,7 +1,7 @@
 """Every setting: its name, type, default and one line of help.
 
-A setting `database_url` is read from the environment variable `CODYVERSE_DATABASE_URL`. What one environment does differently stands
-in the file of its name beside this one.
+A setting `database_url` is read from the environment variable `CODYVERSE_DATABASE_URL`. What one environment does differently
+stands in the file of its name beside this one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,8 +27,6 @@ def read_or_make(path: Path) -> str:
         file.write(secrets.token_urlsafe(48))
         file.flush()
         os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):
             os.link(file.name, path)  # the first one wins, and the file never exists half written
-        except FileExistsError:
-            pass
     return read(path)

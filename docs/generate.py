@@ -52,8 +52,8 @@ def problems_document() -> str:
     lines = [
         "# Problems",
         NOTICE,
-        "Every error of the API is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, and where it helps `detail` and",
-        "`errors`, which names fields. A type never changes its meaning. Errors without a type of their own have `about:blank`.",
+        "Every error of the API is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, and where it helps",
+        "`detail` and `errors`, which names fields. A type never changes its meaning; errors without one have `about:blank`.",
         "",
         "| type | status | meaning |",
         "|---|---|---|",
@@ -99,9 +99,7 @@ def main() -> int:
             "openapi.json": openapi_document(app),
         }
     stale = [
-        name
-        for name, text in documents.items()
-        if not (FOLDER / name).exists() or (FOLDER / name).read_text("utf-8") != text
+        name for name, text in documents.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text("utf-8") != text
     ]
     if "--check" in sys.argv[1:]:
         for name in stale:

@@ -147,7 +147,7 @@ def read_me() -> Reply:
         }
     ]
 )
-@blueprint.arguments(schemas.ProfileChangeSchema)
+@blueprint.arguments(schemas.ProfileChangeSchema, required=False)
 @blueprint.response(200, schemas.ProfileSchema)
 def update_me(changes: dict[str, Any]) -> Reply:
     """Change one's own profile."""

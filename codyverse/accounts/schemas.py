@@ -10,7 +10,7 @@ import marshmallow as ma
 
 from codyverse.accounts import passwords
 from codyverse.accounts.models import ROLES, SCOPES
-from codyverse.http.schemas import Instant, Schema
+from codyverse.http.schemas import Instant, Schema, WholeNumber
 
 # The zones of the package tzdata, which zoneinfo finds on every machine, whatever the system has.
 TIMEZONES = tuple(sorted(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()))
@@ -158,8 +158,7 @@ class TokenRequestSchema(Schema):
     scopes = ma.fields.List(
         ma.fields.String(validate=ma.validate.OneOf(SCOPES)), required=True, validate=ma.validate.Length(1, 20)
     )
-    expires_in_days = ma.fields.Integer(
-        strict=True,
+    expires_in_days = WholeNumber(
         load_default=None,
         validate=ma.validate.Range(min=1, max=3650),
         metadata={"description": "Without it the token does not expire."},

@@ -31,6 +31,16 @@ class Instant(ma.fields.Field[Any]):
         return value  # type: ignore[no-any-return]
 
 
+class WholeNumber(ma.fields.Integer):
+    """A whole number as JSON has it: 3 and 3.0 are the same, "3" and true are none."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or value != int(value):
+            raise ma.ValidationError("Must be a whole number.")
+        return int(value)
+
+
 class PageQuery(Schema):
     """`?limit=&cursor=` of every list."""
 

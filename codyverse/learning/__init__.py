@@ -1,0 +1,1 @@
+"""The catalogue, and what learners do with it."""

@@ -1,7 +1,8 @@
 """What is learned, and how far each learner is.
 
-The catalogue (courses, modules, lessons and their versions, images) comes from content files. A lesson's row stays for ever, so that
-what learners did keeps its meaning; its text and questions are those of a version, and an attempt keeps the version it began with.
+The catalogue (courses, modules, lessons and their versions, images) comes from content files. A lesson's row stays for ever, so
+that what learners did keeps its meaning; its text and questions are those of a version, and an attempt keeps the version it began
+with.
 """
 
 from __future__ import annotations

@@ -9,13 +9,12 @@ A question in its normal form, as `lesson_versions.questions` keeps it:
     short_text         "accepted": [text, …]
     numeric            "answer": number, "tolerance": number, "unit": text or None
 
-A layout is the order in which an attempt shows options or items: position in the attempt → index in the normal form. To the learner
-they are "a", "b", "c" … by position, so that nothing about the right one can be learned from another attempt.
+A layout is the order in which an attempt shows options or items: position in the attempt → index in the normal form. To the
+learner they are "a", "b", "c" … by position, so that nothing about the right one can be learned from another attempt.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -72,10 +71,8 @@ def read_answer(question: Question, order: Layout, answer: Any) -> Any:
         if isinstance(answer, str) and 0 < len(answer.strip()) <= LONGEST_TEXT:
             return answer.strip()
         return _refuse(f"Must be a text of 1 to {LONGEST_TEXT} characters.")
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
-        if math.isfinite(answer) and abs(answer) <= LARGEST_NUMBER:
-            return answer
-    return _refuse("Must be a number.")
+    is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
+    return answer if is_number and abs(answer) <= LARGEST_NUMBER else _refuse("Must be a number.")
 
 
 def is_right(question: Question, order: Layout, answer: Any) -> bool:

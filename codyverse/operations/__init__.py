@@ -1,0 +1,1 @@
+"""One production concern a file."""

@@ -1,7 +1,7 @@
 """`/livez`, `/readyz` and `/health`.
 
-Live: the process answers; nothing else is asked, so that a fault of the database never has a worker killed. Ready: the database answers
-and its schema is the one this code was written for. Health: the same with figures, for people.
+Live: the process answers; nothing else is asked, so that a fault of the database never has a worker killed. Ready: the database
+answers and its schema is the one this code was written for. Health: the same with figures, for people.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Doing a thing once, however often its request arrives.
 
-A client that hears no answer sends the request again with the same `Idempotency-Key`. `once` keeps the answer in the transaction of
-the effect, so after a crash either both are there or neither. A key belongs to one account (0: nobody is signed in) and is kept for 24 hours.
+A client that hears no answer sends the request again with the same `Idempotency-Key`. `once` keeps the answer in the
+transaction of the effect, so after a crash either both are there or neither. A key belongs to one account (0: nobody is signed
+in) and is kept for 24 hours.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Key:
 def once(database: Database, key: Key | None, work: Callable[[Transaction], Answer]) -> Answer:
     """Run `work` in a transaction, or return what it answered when it ran under this key before.
 
-    The answer is returned as it would be read back, so that the first and the later ones are the same. Without a key it is just run.
-    Raises RequestInFlight while another request holds the key, IdempotencyMismatch when the key belongs to another request.
+    The answer is returned as it would be read back, so that the first and the later ones are the same. Without a key it is just
+    run. Raises RequestInFlight while another request holds the key, IdempotencyMismatch when the key was sent with another one.
     """
     if key is None:
         with database.transaction() as tx:

@@ -1,0 +1,1 @@
+"""What learners earn: XP, coins, levels, and the ledger that proves them."""

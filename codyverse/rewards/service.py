@@ -18,10 +18,10 @@ class Balance(NamedTuple):
     coins: int
 
 
-_ADD = insert(wallets)
-_ADD = _ADD.on_conflict_do_update(
+_first = insert(wallets)
+_ADD = _first.on_conflict_do_update(
     index_elements=[wallets.c.user_id],
-    set_={"xp": wallets.c.xp + _ADD.excluded.xp, "coins": wallets.c.coins + _ADD.excluded.coins},
+    set_={"xp": wallets.c.xp + _first.excluded.xp, "coins": wallets.c.coins + _first.excluded.coins},
 ).returning(wallets.c.xp, wallets.c.coins)
 _WRITE_ENTRY = insert(ledger_entries)
 _WALLET = sa.select(wallets.c.xp, wallets.c.coins).where(wallets.c.user_id == sa.bindparam("user_id"))
@@ -48,7 +48,8 @@ def award(tx: Transaction, user_id: int, source: str, reward: Reward) -> Balance
 
     The caller makes sure that the source is new; should it not be, the unique ledger entry has the whole transaction fail.
     """
-    balance = Balance(*tx.execute(_ADD, {"user_id": user_id, "xp": reward.xp, "coins": reward.coins}).one())
+    added = tx.execute(_ADD, {"user_id": user_id, "xp": reward.xp, "coins": reward.coins}).one()
+    balance = Balance(added.xp, added.coins)
     entry = {"user_id": user_id, "source": source, "created_at": tx.now}
     tx.execute(
         _WRITE_ENTRY,
@@ -70,7 +71,7 @@ def wallet(database: Database, user_id: int) -> dict[str, Any]:
     """Return the learner's balances, level and the XP at which it and the next level begin."""
     with database.read() as reader:
         row = reader.execute(_WALLET, {"user_id": user_id}).one_or_none()
-    xp, coins = row if row is not None else (0, 0)
+    xp, coins = (row.xp, row.coins) if row is not None else (0, 0)
     level = level_for(xp)
     return {
         "xp": xp,

@@ -50,14 +50,19 @@ def _in_wallets(currency: str) -> sa.Select[Any]:
 # Adding up both sides finds a wallet without entries and entries without a wallet as well.
 _both = sa.union_all(_in_entries(), *(_in_wallets(currency) for currency in CURRENCIES)).subquery()
 _DIFFERENCES = (
-    sa.select(_both.c.user_id, _both.c.currency, sa.func.sum(_both.c.stored), sa.func.sum(_both.c.entries_sum))
+    sa.select(
+        _both.c.user_id,
+        _both.c.currency,
+        sa.func.sum(_both.c.stored).label("stored"),
+        sa.func.sum(_both.c.entries_sum).label("entries_sum"),
+    )
     .group_by(_both.c.user_id, _both.c.currency)
     .having(sa.func.sum(_both.c.stored) != sa.func.sum(_both.c.entries_sum))
     .order_by(_both.c.user_id, _both.c.currency)
 )
 _COUNTS = sa.select(
-    sa.select(sa.func.count()).select_from(ledger_entries).scalar_subquery(),
-    sa.select(sa.func.count()).select_from(wallets).scalar_subquery(),
+    sa.select(sa.func.count()).select_from(ledger_entries).scalar_subquery().label("entries"),
+    sa.select(sa.func.count()).select_from(wallets).scalar_subquery().label("wallets"),
 )
 
 
@@ -65,8 +70,7 @@ def verify(database: Database) -> Verification:
     """Compare every balance with the sum of its entries, in one statement, so that awards may go on meanwhile."""
     with database.read() as reader:
         differences = [
-            Difference(user_id, currency, int(stored), int(entries_sum))
-            for user_id, currency, stored, entries_sum in reader.execute(_DIFFERENCES)
+            Difference(row.user_id, row.currency, int(row.stored), int(row.entries_sum)) for row in reader.execute(_DIFFERENCES)
         ]
-        entries, wallets_seen = reader.execute(_COUNTS).one()
-    return Verification(entries, wallets_seen, differences)
+        counts = reader.execute(_COUNTS).one()
+    return Verification(counts.entries, counts.wallets, differences)

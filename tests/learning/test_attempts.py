@@ -1,6 +1,6 @@
 import random
-import threading
 from collections import Counter
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -186,31 +186,18 @@ def test_one_key_starts_one_attempt(learner, quiz, rows):
     assert len(rows(attempts)) == 1
 
 
-def test_an_answer_beside_a_submission_counts_or_is_refused(learner, unlimited, database, rows):
+def test_an_answer_beside_a_submission_counts_or_is_refused(learner, unlimited, database):
     """Two tabs: whatever was acknowledged with 200 is in the score, and nothing else is."""
     for _ in range(10):
         attempt = start(learner, unlimited)
         question_id, right = next(iter(right_answers(database, attempt).items()))
-        barrier = threading.Barrier(2)
-
-        def press(call, barrier=barrier):
-            barrier.wait(30)
-            return call()
-
-        results = {}
-        threads = [
-            threading.Thread(target=lambda: results.update(submit=press(lambda: submit(learner.again(), attempt)))),
-            threading.Thread(
-                target=lambda: results.update(answer=press(lambda: answer(learner.again(), attempt, question_id, right)))
-            ),
+        calls = [
+            partial(answer, learner.again(), attempt, question_id, right),
+            partial(submit, learner.again(), attempt),
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        acknowledged = results["answer"].status_code == 200
-        assert acknowledged or results["answer"].status_code == 409
-        assert results["submit"].json["questions"][0]["correct"] is acknowledged
+        answered, submitted = sorted(in_parallel(2, lambda calls=calls: calls.pop()()), key=lambda one: one.request.path)
+        assert answered.status_code in (200, 409)
+        assert submitted.json["questions"][0]["correct"] is (answered.status_code == 200)
 
 
 def test_another_learners_attempt_does_not_exist(learner, make_learner, quiz, rows):

@@ -11,7 +11,7 @@ from codyverse.extensions import database
 from codyverse.http import idempotency, pagination
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import caller, signed_in
-from codyverse.http.schemas import Instant, PageQuery, Schema
+from codyverse.http.schemas import Instant, PageQuery, Schema, WholeNumber
 from codyverse.learning.models import LESSON_KINDS
 from codyverse.learning.service import completions, enrolments, progress
 
@@ -32,9 +32,7 @@ class EnrolmentSchema(Schema):
 class CompletionRequestSchema(Schema):
     """What a client may tell about a completion."""
 
-    time_spent_seconds = ma.fields.Integer(
-        strict=True, load_default=None, allow_none=True, validate=ma.validate.Range(min=0, max=A_DAY_S)
-    )
+    time_spent_seconds = WholeNumber(load_default=None, allow_none=True, validate=ma.validate.Range(min=0, max=A_DAY_S))
 
 
 class CompletionSchema(Schema):

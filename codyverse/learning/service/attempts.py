@@ -1,7 +1,7 @@
 """Attempts at a quiz: started, answered, submitted, scored, all on the server.
 
-An answer is acknowledged after its commit and counts from then on, whatever becomes of the browser. When the time is over no answer is taken
-any more, and what was answered in time can still be submitted.
+An answer is acknowledged after its commit and counts from then on, whatever becomes of the browser. When the time is over no
+answer is taken any more, and what was answered in time can still be submitted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _LESSON = (
 
 # The number is found and taken in one statement. Of two at once that find the same one the unique constraint lets one pass,
 # and the other finds nothing inserted and looks again.
-_NEW = {name: sa.bindparam(f"new_{name}", type_=attempts.c[name].type) for name in ("version", "layout", "started_at", "expires_at")}
+_SET = ("version", "layout", "started_at", "expires_at")
+_NEW = {name: sa.bindparam(f"new_{name}", type_=attempts.c[name].type) for name in _SET}
 _START = (
     insert(attempts)
     .from_select(
@@ -72,10 +73,10 @@ _ATTEMPT = (
 )
 _ATTEMPT_LOCKED = _ATTEMPT.with_for_update(of=attempts)  # SQLite has one writer at a time and needs no lock
 _ANSWERS = sa.select(answers.c.question_id, answers.c.answer).where(answers.c.attempt_id == sa.bindparam("attempt_id"))
-_ANSWER = insert(answers)
-_ANSWER = _ANSWER.on_conflict_do_update(
+_first = insert(answers)
+_ANSWER = _first.on_conflict_do_update(
     index_elements=[answers.c.attempt_id, answers.c.question_id],
-    set_={"answer": _ANSWER.excluded.answer, "answered_at": _ANSWER.excluded.answered_at},
+    set_={"answer": _first.excluded.answer, "answered_at": _first.excluded.answered_at},
 )
 _SUBMIT = (
     attempts.update()
@@ -138,9 +139,7 @@ def answer(database: Database, user_id: int, attempt_id: int, question_id: str, 
         if _is_over(attempt.expires_at, tx.now):
             raise AttemptExpired("The time of this attempt is over. What was answered in time can be submitted.")
         kept = q.read_answer(question, attempt.layout[question_id], given)
-        tx.execute(
-            _ANSWER, {"attempt_id": attempt_id, "question_id": question_id, "answer": kept, "answered_at": tx.now}
-        )
+        tx.execute(_ANSWER, {"attempt_id": attempt_id, "question_id": question_id, "answer": kept, "answered_at": tx.now})
         return {"question_id": question_id, "answer": kept, "answered_at": tx.now}
 
 
@@ -148,7 +147,7 @@ def submit(database: Database, user_id: int, attempt_id: int, key: Key | None = 
     """Close the attempt and score it; again returns the same. `created` says whether this was the first time. Raises NotFound."""
 
     def work(tx: Transaction) -> Answer:
-        attempt = _lock(tx, user_id, attempt_id)  # an answer that is being written comes before, and counts, or after, and is refused
+        attempt = _lock(tx, user_id, attempt_id)  # an answer comes before this, and counts, or after it, and is refused
         created = attempt.submitted_at is None
         if created:
             given = _answers(tx, attempt_id)
@@ -174,7 +173,7 @@ def submit(database: Database, user_id: int, attempt_id: int, key: Key | None = 
 
 
 def score_percent(share: float) -> float:
-    """Return a share of the points as people read it, 0 to 100 with two decimals. Nothing is computed from it: points are exact."""
+    """Return a share of the points as people read it, 0 to 100 with two decimals. Rewards are computed from the points."""
     return round(share * 100, 2)
 
 
@@ -215,9 +214,7 @@ def _read(reader: Reader, user_id: int, attempt_id: int) -> Answer:
         "expires_at": attempt.expires_at,
         "submitted_at": attempt.submitted_at,
         "pass_score": attempt.pass_score,
-        "questions": [
-            _question(one, attempt.layout[one["id"]], given.get(one["id"]), submitted) for one in attempt.questions
-        ],
+        "questions": [_question(one, attempt.layout[one["id"]], given.get(one["id"]), submitted) for one in attempt.questions],
     }
     if submitted:
         view |= {

@@ -42,9 +42,7 @@ _COMPLETED = sa.select(
 ).where(completions.c.user_id == sa.bindparam("user_id"), completions.c.lesson_id == sa.bindparam("lesson_id"))
 
 
-def complete(
-    database: Database, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None
-) -> Answer:
+def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None) -> Answer:
     """Complete the lesson and reward the learner; again changes nothing and returns the same.
 
     `created` says whether this was the first time. Raises NotFound, and QuizNotPassed for a quiz without a passed attempt.

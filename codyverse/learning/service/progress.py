@@ -11,7 +11,7 @@ from codyverse.errors import NotFound
 from codyverse.learning.models import attempts, completions, courses, enrolments, lesson_versions, lessons, modules
 from codyverse.learning.service.attempts import score_percent
 
-_user = sa.bindparam("user_id")
+_user: sa.BindParameter[int] = sa.bindparam("user_id")
 _total = (
     sa.select(sa.func.count())
     .where(lessons.c.course_id == courses.c.id, lessons.c.retired_at.is_(None))
@@ -95,9 +95,7 @@ _LESSONS = (
 def of_courses(database: Database, user_id: int, after: tuple[int, int], rows: int) -> list[dict[str, Any]]:
     """Return the courses that the learner is in, behind a position and id, each with its progress."""
     with database.read() as reader:
-        found = reader.execute(
-            _PAGE, {"user_id": user_id, "after_position": after[0], "after_id": after[1], "rows": rows}
-        )
+        found = reader.execute(_PAGE, {"user_id": user_id, "after_position": after[0], "after_id": after[1], "rows": rows})
         return [dict(row._mapping) | _percent(row.lessons_completed, row.lessons_total) for row in found]
 
 
