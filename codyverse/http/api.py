@@ -24,7 +24,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Parser(FlaskParser):
-    """Reads bodies with our JSON reader, whatever webargs would accept."""
+    """Reads bodies with our JSON reader, whatever webargs would accept, and refuses unknown parameters of a query as well."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": ma.RAISE}  # noqa: RUF012  (as the base class declares it)
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """Return the body's value; raises MalformedInput."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -36,13 +37,15 @@ def test_the_document_names_every_route_of_the_api(app: Flask, client: FlaskClie
     assert documented == served
 
 
-def test_the_document_is_the_same_for_every_application_of_a_process(app: Flask, client: FlaskClient) -> None:
-    other = create_app(app.config["CODYVERSE"])
+def test_every_application_of_a_process_has_its_own_document(app: Flask, client: FlaskClient) -> None:
+    other = create_app(dataclasses.replace(app.config["CODYVERSE"], session_cookie_secure=True))
 
-    first = client.get("/api/v1/openapi.json")
+    def cookie(client: FlaskClient) -> str:
+        name: str = client.get("/api/v1/openapi.json").json["components"]["securitySchemes"]["session"]["name"]  # type: ignore[index]
+        return name
 
-    assert first.data == other.test_client().get("/api/v1/openapi.json").data
-    assert first.data == client.get("/api/v1/openapi.json").data
+    assert cookie(client) == "codyverse"
+    assert cookie(other.test_client()) == "__Host-codyverse"
 
 
 def test_the_document_is_not_sent_twice(client: FlaskClient) -> None:
