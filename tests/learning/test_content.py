@@ -47,8 +47,8 @@ def edit(folder: Path, path: str, old: str, new: str) -> int:
 
 def test_it_works():
     read = content.read(SOURCE)
-    assert [course.slug for course in read.courses] == ["counting", "machines"]
-    assert [lesson.kind for _, lesson in read.courses[1].ordered()] == ["theory", "interactive", "lab", "quiz", "quiz"]
+    assert [course.slug for course in read.courses] == ["machines", "counting"]  # by position
+    assert [lesson.kind for _, lesson in read.courses[0].ordered()] == ["theory", "interactive", "lab", "quiz", "quiz"]
     assert content.lint(SOURCE) == []
 
 
@@ -355,7 +355,7 @@ def test_faults_raise(folder):
 
 def test_what_is_read(folder):
     edit(folder, QUIZ, "    answer: 400\n    tolerance: 10", "    answer: 2.5\n    tolerance: 0.25")
-    quiz = content.read(folder).courses[1].lessons["machines-quiz"]
+    quiz = content.read(folder).courses[0].lessons["machines-quiz"]
     assert (quiz.pass_score, quiz.max_attempts, quiz.time_limit_minutes) == (70, 3, 10)
     assert [question.kind for question in quiz.questions] == [
         "single",

@@ -73,7 +73,8 @@ def _read(folder: Path) -> tuple[Catalogue, list[Fault]]:
         _check_references(file, course, found, shelf)
     for slug, course_read in shelf.courses.items():
         _check_use(slug, course_read, shelf)
-    return Catalogue(tuple(shelf.courses.values())), sorted(set(shelf.faults))
+    in_order = sorted(shelf.courses.values(), key=lambda course: (course.position, course.slug))
+    return Catalogue(tuple(in_order)), sorted(set(shelf.faults))
 
 
 def _entries(folder: Path, file: File) -> list[Path]:
