@@ -6,19 +6,32 @@ stands in the file of its name beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from marshmallow import validate
+from marshmallow import ValidationError, validate
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DATABASE_URL = r"^(sqlite:///.+|postgres(ql(\+psycopg2)?)?://.+)"
+DATABASES = ("sqlite", "postgres", "postgresql", "postgresql+psycopg2")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-def setting(default: Any, help: str, valid: validate.Validator | None = None, secret: bool = False) -> Any:
+def usable_database_url(text: str) -> None:
+    """Raise ValidationError for what is no address of a database that we support."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.drivername not in DATABASES or not url.database or url.database == ":memory:":
+        raise ValidationError("must be sqlite:///file or postgresql://user:password@host/name.")
+
+
+def setting(default: Any, help: str, valid: Callable[[Any], Any] | None = None, secret: bool = False) -> Any:
     """Declare a setting with its default, one line of help, what makes a value valid, and whether it must never be shown."""
     return field(default=default, metadata={"help": help, "valid": valid, "secret": secret})
 
@@ -37,7 +50,7 @@ class Settings:
     database_url: str = setting(
         "",
         "sqlite:///file or postgresql://user:password@host/name. Without it codyverse.sqlite3 in the instance folder.",
-        validate.Regexp(DATABASE_URL, error="must be sqlite:///file or postgresql://user:password@host/name"),
+        usable_database_url,
         secret=True,
     )
     database_pool_size: int = setting(5, "Connections that one process keeps at the most.", validate.Range(min=1, max=100))

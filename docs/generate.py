@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
 import tempfile
@@ -29,21 +30,23 @@ def settings_document() -> str:
         NOTICE,
         "Every setting is an environment variable. `CODYVERSE_ENV` chooses among "
         + ", ".join(f"`{name}`" for name in config.ENVIRONMENTS)
-        + "; an environment's own values stand in its column. A variable that is not listed here stops the start.",
+        + "; what one of them has instead of the default stands under elsewhere. A variable that is not listed here stops the",
+        "start.",
         "",
-        "| variable | type | default | development | what it is |",
+        "| variable | type | default | elsewhere | what it is |",
         "|---|---|---|---|---|",
     ]
-    different = __import__("config.development").development.DIFFERENT
+    environments = {
+        name: importlib.import_module(f"config.{name}").DIFFERENT for name in config.ENVIRONMENTS if name != "testing"
+    }
     for field in dataclasses.fields(base.Settings):
         if field.name == "environment":
             continue
-        default, develops = (
-            f"`{value.relative_to(ROOT) if isinstance(value, Path) else value}`" if value != "" else ""
-            for value in (field.default, different.get(field.name, ""))
-        )
+        value = field.default
+        default = f"`{value.relative_to(ROOT) if isinstance(value, Path) else value}`" if value != "" else ""
+        elsewhere = ", ".join(f"{name} `{values[field.name]}`" for name, values in environments.items() if field.name in values)
         name = f"`{config.PREFIX}{field.name.upper()}`"
-        lines.append(f"| {name} | {field.type} | {default} | {develops} | {field.metadata['help']} |")
+        lines.append(f"| {name} | {field.type} | {default} | {elsewhere} | {field.metadata['help']} |")
     return "\n".join(lines) + "\n"
 
 

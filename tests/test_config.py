@@ -56,6 +56,9 @@ def test_a_variable_wins_over_the_environment_and_that_over_the_default(load):
         ("SECRET_KEY", "short", "CODYVERSE_SECRET_KEY is shorter than 32 characters."),
         ("DATABASE_URL", "nonsense", "CODYVERSE_DATABASE_URL"),
         ("DATABASE_URL", "mysql://localhost/x", "CODYVERSE_DATABASE_URL"),
+        ("DATABASE_URL", "postgresql://u:p@host:port/x", "CODYVERSE_DATABASE_URL"),
+        ("DATABASE_URL", "sqlite:///:memory:", "CODYVERSE_DATABASE_URL"),
+        ("DATABASE_URL", "sqlite://", "CODYVERSE_DATABASE_URL"),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_line(load, name, value, says):

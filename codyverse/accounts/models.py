@@ -9,19 +9,16 @@ from codyverse.database import Id, UtcDateTime, metadata, primary_key
 ROLES = ("learner", "teacher", "admin")
 SCOPES = ("profile:read", "profile:write", "learning:read", "learning:write", "rewards:read")  # what a token may be allowed
 
-# Kept inside the row they describe; `personal` says what a data export shows and an erasure clears.
-PERSONAL = {"personal": True}
-
 users = sa.Table(
     "users",
     metadata,
     primary_key(),
-    sa.Column("email", sa.String(254), nullable=False, unique=True, info=PERSONAL),  # lower case
-    sa.Column("password_hash", sa.String(255), nullable=False, info=PERSONAL),
-    sa.Column("display_name", sa.String(40), nullable=False, info=PERSONAL),
-    sa.Column("birth_date", sa.Date, nullable=False, info=PERSONAL),
-    sa.Column("locale", sa.String(35), nullable=False, info=PERSONAL),
-    sa.Column("timezone", sa.String(64), nullable=False, info=PERSONAL),
+    sa.Column("email", sa.String(254), nullable=False, unique=True),  # lower case
+    sa.Column("password_hash", sa.String(255), nullable=False),
+    sa.Column("display_name", sa.String(40), nullable=False),
+    sa.Column("birth_date", sa.Date, nullable=False),
+    sa.Column("locale", sa.String(35), nullable=False),
+    sa.Column("timezone", sa.String(64), nullable=False),
     sa.Column("role", sa.String(10), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
@@ -34,9 +31,9 @@ sessions = sa.Table(
     primary_key(),
     sa.Column("user_id", Id, sa.ForeignKey("users.id"), nullable=False, index=True),
     sa.Column("token_hash", sa.LargeBinary(32), nullable=False, unique=True),
-    sa.Column("user_agent", sa.String(200), nullable=False, info=PERSONAL),
+    sa.Column("user_agent", sa.String(200), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.Column("last_seen_at", UtcDateTime, nullable=False, info=PERSONAL),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
     sa.Column("revoked_at", UtcDateTime),
 )
@@ -46,11 +43,11 @@ api_tokens = sa.Table(
     metadata,
     primary_key(),
     sa.Column("user_id", Id, sa.ForeignKey("users.id"), nullable=False, index=True),
-    sa.Column("name", sa.String(80), nullable=False, info=PERSONAL),
+    sa.Column("name", sa.String(80), nullable=False),
     sa.Column("token_hash", sa.LargeBinary(32), nullable=False, unique=True),
     sa.Column("scopes", sa.String(255), nullable=False),  # names with a space between
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.Column("last_used_at", UtcDateTime, info=PERSONAL),
+    sa.Column("last_used_at", UtcDateTime),
     sa.Column("expires_at", UtcDateTime),
     sa.Column("revoked_at", UtcDateTime),
 )
