@@ -53,12 +53,12 @@ $(VENV)/bin/pip:
 
 $(VENV)/installed: $(VENV)/bin/pip requirements.txt
 	@echo "Installing what CodyVerse needs (once) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@echo "Installing what the tests need (once) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # As root on Debian the tests install the PostgreSQL server they need; without root they say what they skip.

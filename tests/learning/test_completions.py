@@ -27,7 +27,9 @@ def test_it_works(learner, theory, rows, client):
     xp = client.get(f"/api/v1/lessons/{theory}").json["xp"]
     first = learner.client.post(path(theory), json={"time_spent_seconds": 90})
     assert first.status_code == 201
+    assert learner.client.get(first.headers["Location"]).json["lessons_completed"] == 1
     assert first.json == {
+        "course_slug": "machines",
         "lesson_id": theory,
         "completed_at": "2026-11-24T12:00:00Z",
         "time_spent_seconds": 90,

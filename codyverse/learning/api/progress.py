@@ -38,6 +38,7 @@ class CompletionRequestSchema(Schema):
 class CompletionSchema(Schema):
     """A completion and what it earned; totals are those right after it."""
 
+    course_slug = ma.fields.String(required=True)
     lesson_id = ma.fields.Integer(required=True)
     completed_at = Instant(required=True)
     time_spent_seconds = ma.fields.Integer(required=True, allow_none=True)
@@ -127,7 +128,7 @@ def complete_lesson(body: dict[str, Any], lesson_id: int) -> Any:
     completed = completions.complete(
         database, learner.user_id, lesson_id, body["time_spent_seconds"], idempotency.key(learner.user_id)
     )
-    where = url_for("progress.list_progress")
+    where = url_for("progress.get_course_progress", course_slug=completed["course_slug"])
     return completed, 201 if completed["created"] else 200, {"Location": where}
 
 

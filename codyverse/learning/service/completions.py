@@ -6,14 +6,21 @@ import sqlalchemy as sa
 
 from codyverse.database import Database, Transaction, insert
 from codyverse.errors import NotFound, QuizNotPassed
-from codyverse.learning.models import attempts, completions, lesson_versions, lessons
+from codyverse.learning.models import attempts, completions, courses, lesson_versions, lessons
 from codyverse.learning.service import enrolments
 from codyverse.operations.idempotency import Answer, Key, once
 from codyverse.rewards import rules
 from codyverse.rewards import service as rewards
 
 _LESSON = (
-    sa.select(lessons.c.course_id, lessons.c.version, lesson_versions.c.kind, lesson_versions.c.xp)
+    sa.select(
+        lessons.c.course_id,
+        courses.c.slug.label("course_slug"),
+        lessons.c.version,
+        lesson_versions.c.kind,
+        lesson_versions.c.xp,
+    )
+    .join(courses, courses.c.id == lessons.c.course_id)
     .join(
         lesson_versions,
         sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version),
@@ -78,7 +85,8 @@ def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int
         if completion_id is not None:
             rewards.award(tx, user_id, f"completion:{completion_id}", reward)
             enrolments.join(tx, user_id, lesson.course_id)
-        return _completed(tx, user_id, lesson_id) | {"created": completion_id is not None}
+        first_answer = _completed(tx, user_id, lesson_id)
+        return {"course_slug": lesson.course_slug, **first_answer, "created": completion_id is not None}
 
     return once(database, key, work)
 
