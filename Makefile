@@ -45,7 +45,7 @@ clean:  ## remove what was installed and built; never touches the instance folde
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "CodyVerse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing). Type:"; \
+		echo "CodyVerse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing). Type:"; \
 		echo "  sudo apt-get install python3 python3-venv     (or: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS))"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo "Python's venv is missing. Type:"; echo "  sudo apt-get install python3-venv"; exit 1; }

@@ -25,13 +25,19 @@ def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 class Server:
     """A context in which the platform is served at `.url`."""
 
     def __init__(self, folder: Path, database_url: str, *arguments: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = arguments
         self._environment = {
