@@ -31,11 +31,11 @@ faults: $(VENV)/installed-dev servers  ## kill workers during 2,000 completions 
 docs: $(VENV)/installed-dev  ## write the generated documents anew
 	$(BIN)/python docs/generate.py
 
+# Without the extras in the lock pip would take a newer release of such a package when there is one, and stop for want of its hash.
+COMPILE := uv pip compile -q --universal --generate-hashes --no-strip-extras --python-version 3.11 --custom-compile-command "make lock"
 lock: $(VENV)/installed-dev  ## resolve the dependencies of pyproject.toml anew
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/$(COMPILE) pyproject.toml -o requirements.txt
+	$(BIN)/$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:  ## remove what was installed and built; never touches the instance folder
 	rm -rf $(VENV) build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
