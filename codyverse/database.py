@@ -178,6 +178,11 @@ class Database:
         if self.dialect == "postgresql":
             tx.execute(_ADVISORY_LOCK, {"claim": claim})
 
+    def take_time(self, tx: Transaction) -> None:
+        """Let the statements of this transaction take as long as they need: a migration of a large table does."""
+        if self.dialect == "postgresql":
+            tx.execute(sa.text("SET LOCAL statement_timeout = 0"))
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -273,7 +278,10 @@ class _FileClaims:
         with self._guard:
             if self._pid != os.getpid():
                 # Never closed: closing any descriptor of the file would end every lock that this process has on it.
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                except OSError as error:  # to the caller it is the database that cannot be written
+                    raise sa.exc.OperationalError("opening the file of claims", None, error) from error
                 self._pid = os.getpid()
                 self._held.clear()
             if claim in self._held:

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import threading
 from datetime import UTC, datetime, timedelta, timezone
@@ -113,6 +114,31 @@ def test_one_thread_holds_a_claim_at_a_time(database):
         assert not elsewhere(CLAIM)
     assert elsewhere(CLAIM)
     assert elsewhere(0)
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
+def test_a_claim_that_cannot_be_written_down_is_the_database_s_fault(database, learner, catalogue, tmp_path, rows):
+    """As on a full disk: 503, and nothing done."""
+    (tmp_path / "test.sqlite3-claims").mkdir()
+    path = f"/api/v1/lessons/{catalogue.lesson('machines/what-is-a-guess')}/completions"
+    refused = learner.client.post(path, headers={"Idempotency-Key": "k"})
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
+    assert rows(wallets) == []
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+def test_a_statement_has_its_time_and_a_migration_more(settings):
+    database = Database(dataclasses.replace(settings, database_statement_timeout_s=0.2))
+    slow = sa.text("SELECT pg_sleep(0.5)")
+    with pytest.raises(sa.exc.OperationalError, match="timeout"), database.read() as reader:
+        reader.execute(slow)
+    with database.transaction() as tx:
+        database.take_time(tx)
+        tx.execute(slow)
+    with pytest.raises(sa.exc.OperationalError, match="timeout"), database.transaction() as tx:
+        tx.execute(slow)
+    database.close()
 
 
 def _hold(settings, taken, end) -> None:

@@ -23,6 +23,7 @@ def _alembic() -> Iterator[Config]:
     """Lend Alembic a transaction: a migration that fails leaves nothing half done."""
     try:
         with database.transaction() as tx:
+            database.take_time(tx)
             yield migrations.configuration(tx.connection)
     except alembic.util.CommandError as error:
         raise CommandError(str(error)) from None
