@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from environs import Env, EnvError
+from marshmallow import ValidationError
 
 from config import secret_key
 from config.base import ROOT, Settings
@@ -64,13 +65,35 @@ def _value(field: Any, different: dict[str, Any]) -> Any:
     if not os.environ.get(name, "").strip():
         return default
     env = Env()
-    parse: Any = {"str": env.str, "int": env.int, "float": env.float, "bool": env.bool, "Path": env.path}[field.type]
+    parse: Any = {
+        "str": env.str,
+        "int": env.int,
+        "float": env.float,
+        "bool": env.bool,
+        "Path": env.path,
+        "tuple[str, ...]": _texts(env),
+    }[field.type]
     valid = field.metadata["valid"]
     try:
         return parse(name, validate=[valid] if valid else None)
     except EnvError as error:
         reason = " ".join(str(error).split())
         raise SettingsError(reason if name in reason else f"{name}: {reason}") from None
+
+
+def _texts(env: Env) -> Any:
+    """Return a parser of texts with commas or white space between them."""
+
+    def parse(name: str, validate: Any = None) -> tuple[str, ...]:
+        texts = tuple(env.str(name).replace(",", " ").split())
+        for valid in validate or ():
+            try:
+                valid(texts)
+            except ValidationError as error:
+                raise EnvError(f"{name}: {' '.join(error.messages)}") from None
+        return texts
+
+    return parse
 
 
 def _secret_of_the_instance(environment: str, instance: Path) -> str:

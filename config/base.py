@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import limits
 from marshmallow import ValidationError, validate
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -29,6 +30,14 @@ def usable_database_url(text: str) -> None:
         url = None
     if url is None or url.drivername not in DATABASES or not url.database or url.database == ":memory:":
         raise ValidationError("must be sqlite:///file or postgresql://user:password@host/name.")
+
+
+def usable_limit(text: str) -> None:
+    """Raise ValidationError for what is no limit such as `100 per minute`."""
+    try:
+        limits.parse(text)
+    except ValueError:
+        raise ValidationError("must be a limit such as 100 per minute.") from None
 
 
 def setting(default: Any, help: str, valid: Callable[[Any], Any] | None = None, secret: bool = False) -> Any:
@@ -72,3 +81,40 @@ class Settings:
         True, "Send the session cookie over HTTPS (or to localhost) only, under a __Host- name."
     )
     log_level: str = setting("WARNING", "Least severe log line that is written.", validate.OneOf(LOG_LEVELS))
+    trusted_proxies: int = setting(
+        0,
+        "How many proxies stand before the server and set X-Forwarded-For, -Proto and -Host. With 0 these are ignored.",
+        validate.Range(min=0, max=10),
+    )
+    https: bool = setting(True, "Send browsers that come over plain HTTP to HTTPS, and tell them to stay there (HSTS).")
+    hsts_seconds: int = setting(
+        31_536_000, "How long a browser stays on HTTPS, in seconds.", validate.Range(min=0, max=63_072_000)
+    )
+    csp_connect: tuple[str, ...] = setting(
+        (), "Origins besides our own that scripts on pages may talk to, such as https://api.openai.com."
+    )
+    csp_font: tuple[str, ...] = setting((), "Origins besides our own that pages may load fonts from.")
+    cors_origins: tuple[str, ...] = setting(
+        (), "Origins whose scripts may call the API: exact (https://app.example.org) or with one wildcard (https://*.replit.app)."
+    )
+    cors_credentials: bool = setting(True, "Let exact CORS origins send the session cookie.")
+    cors_credentials_with_wildcard: bool = setting(
+        False, "Let origins that a wildcard admits send the session cookie too. Anybody may own such an origin."
+    )
+    redis_url: str = setting(
+        "", "redis://host:port/0, shared by several hosts. Without it one host counts for itself.", secret=True
+    )
+    limit_client: str = setting("1000 per 15 minutes", "Requests of one client: an account, else an address.", usable_limit)
+    limit_endpoint: str = setting("100 per minute", "Requests of one client to one operation of the API.", usable_limit)
+    limit_upload: str = setting("10 per minute", "Uploads of one client.", usable_limit)
+    limit_address: str = setting(
+        "30000 per 15 minutes",
+        "Requests from one address, all its accounts together: room for a school, not for a flood.",
+        usable_limit,
+    )
+    limit_sign_in: str = setting("5 per 15 minutes", "Failed attempts to sign in to one account from one address.", usable_limit)
+    limit_sign_in_account: str = setting("30 per hour", "Failed attempts to sign in to one account from anywhere.", usable_limit)
+    limit_sign_in_address: str = setting("100 per 15 minutes", "Failed attempts to sign in from one address.", usable_limit)
+    feature_security: bool = setting(True, "Send security headers, redirect to HTTPS, demand CSRF tokens.")
+    feature_rate_limit: bool = setting(True, "Count requests and refuse what is too much.")
+    feature_compression: bool = setting(True, "Compress answers.")

@@ -5,4 +5,5 @@ from typing import Any
 DIFFERENT: dict[str, Any] = {
     "log_level": "DEBUG",
     "session_cookie_secure": False,  # also a phone in the same network may sign in, over plain HTTP
+    "https": False,
 }

@@ -5,4 +5,5 @@ from typing import Any
 DIFFERENT: dict[str, Any] = {
     "secret_key": "a key that only the tests may use, long enough",
     "session_cookie_secure": False,
+    "https": False,
 }
