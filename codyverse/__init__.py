@@ -9,12 +9,12 @@ from codyverse import errors, extensions
 from codyverse.accounts import api as accounts_api
 from codyverse.database import Database
 from codyverse.http import api as http_api
-from codyverse.http import auth, conditional, docs, json
+from codyverse.http import auth, conditional, csrf, docs, json
 from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
 from codyverse.migrations import cli as migrations_cli
-from codyverse.operations import health, logging
+from codyverse.operations import compression, cors, health, logging
 from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
@@ -33,7 +33,10 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     logging.init_app(app)
     errors.init_app(app)
     json.init_app(app)
+    cors.init_app(app)
+    compression.init_app(app)
     conditional.init_app(app)
+    csrf.init_app(app)
     http_api.init_app(app, extensions.api)
     auth.init_app(app)
     docs.init_app(app)

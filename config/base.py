@@ -6,6 +6,7 @@ stands in the file of its name beside this one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from sqlalchemy.exc import ArgumentError
 ROOT = Path(__file__).resolve().parent.parent
 
 DATABASES = ("sqlite", "postgres", "postgresql", "postgresql+psycopg2")
+HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+ORIGIN = re.compile(rf"(https?://)(\*\.)?({HOST_LABEL}(?:\.{HOST_LABEL})*)(:[0-9]{{1,5}})?\Z")  # as a browser writes it
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -30,6 +33,14 @@ def usable_database_url(text: str) -> None:
         url = None
     if url is None or url.drivername not in DATABASES or not url.database or url.database == ":memory:":
         raise ValidationError("must be sqlite:///file or postgresql://user:password@host/name.")
+
+
+def usable_origins(origins: tuple[str, ...]) -> None:
+    """Raise ValidationError for what is no origin, or has its wildcard so high that it admits a whole top-level domain."""
+    for origin in origins:
+        found = ORIGIN.match(origin)
+        if found is None or (found[2] and "." not in found[3]):
+            raise ValidationError(f"{origin} is no origin such as https://app.example.org or https://*.example.org.")
 
 
 def usable_limit(text: str) -> None:
@@ -95,7 +106,9 @@ class Settings:
     )
     csp_font: tuple[str, ...] = setting((), "Origins besides our own that pages may load fonts from.")
     cors_origins: tuple[str, ...] = setting(
-        (), "Origins whose scripts may call the API: exact (https://app.example.org) or with one wildcard (https://*.replit.app)."
+        (),
+        "Origins whose scripts may call the API: exact (https://app.example.org) or with one wildcard (https://*.replit.app).",
+        usable_origins,
     )
     cors_credentials: bool = setting(True, "Let exact CORS origins send the session cookie.")
     cors_credentials_with_wildcard: bool = setting(

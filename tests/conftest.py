@@ -152,6 +152,13 @@ def rows(database: Database) -> Callable[..., list[dict[str, Any]]]:
     return read
 
 
+def send_csrf_token(client: FlaskClient) -> None:
+    """Have the client send the token of its session, as a page's script does."""
+    cookie = client.get_cookie("codyverse-csrf")
+    assert cookie is not None
+    client.environ_base["HTTP_X_CSRF_TOKEN"] = cookie.value
+
+
 @dataclass
 class Learner:
     id: int
@@ -162,9 +169,11 @@ class Learner:
     def again(self) -> Learner:
         """The same learner in another tab: a client of its own with the same session."""
         client = self.client.application.test_client()
-        cookie = self.client.get_cookie("codyverse")
-        assert cookie is not None
-        client.set_cookie("codyverse", cookie.value)
+        for name in ("codyverse", "codyverse-csrf"):
+            cookie = self.client.get_cookie(name)
+            assert cookie is not None
+            client.set_cookie(name, cookie.value)
+        send_csrf_token(client)
         return Learner(self.id, client, self.email, self.password)
 
 
@@ -183,6 +192,7 @@ def make_learner(app: Flask) -> Callable[..., Learner]:
         client = app.test_client()
         response = client.post("/api/v1/auth/register", json=details)
         assert response.status_code == 201, response.text
+        send_csrf_token(client)
         return Learner(response.json["id"], client, details["email"], details["password"])
 
     return make

@@ -24,6 +24,7 @@ from codyverse.accounts.models import SCOPES
 from codyverse.accounts.service import Caller
 from codyverse.errors import Forbidden, NotSignedIn
 from codyverse.extensions import database
+from codyverse.http import csrf
 from codyverse.http.api import Blueprint, problems
 from config import Settings
 
@@ -60,7 +61,10 @@ def signed_in(scope: str | None) -> Callable[[View], View]:
     def guard(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _allow(caller(), scope)
+            found = caller()
+            _allow(found, scope)
+            if found.session_id is not None:
+                csrf.check_token(_session_secret())
             return view(*args, **kwargs)
 
         return cast(View, _marked(guarded, scope or SESSION, security, 401, 403))
@@ -79,7 +83,16 @@ def send_session_cookie(secret: str) -> None:
 
     @after_this_request
     def add(response: Response) -> Response:
-        response.set_cookie(cookie_name(settings), secret, max_age=settings.session_days * DAY_S, **_cookie_rules(settings))
+        rules: dict[str, Any] = {
+            "max_age": settings.session_days * DAY_S,
+            "path": "/",
+            "secure": settings.session_cookie_secure,
+            "samesite": "Lax",
+        }
+        response.set_cookie(cookie_name(settings), secret, httponly=True, **rules)
+        # Scripts of our pages read this one; those of other origins cannot.
+        response.set_cookie(csrf.cookie_name(settings), csrf.token(secret), **rules)
+        response.headers[csrf.HEADER] = csrf.token(secret)
         return response
 
 
@@ -89,17 +102,15 @@ def clear_session_cookie() -> None:
 
     @after_this_request
     def clear(response: Response) -> Response:
-        response.delete_cookie(cookie_name(settings), **_cookie_rules(settings))
+        rules: dict[str, Any] = {"path": "/", "secure": settings.session_cookie_secure, "samesite": "Lax"}
+        response.delete_cookie(cookie_name(settings), httponly=True, **rules)
+        response.delete_cookie(csrf.cookie_name(settings), **rules)
         return response
 
 
 def cookie_name(settings: Settings) -> str:
     """Return the session cookie's name. Browsers take a `__Host-` name only from the host itself and over HTTPS."""
     return "__Host-codyverse" if settings.session_cookie_secure else "codyverse"
-
-
-def _cookie_rules(settings: Settings) -> dict[str, Any]:
-    return {"path": "/", "secure": settings.session_cookie_secure, "httponly": True, "samesite": "Lax"}
 
 
 def _settings() -> Settings:
@@ -110,8 +121,12 @@ def _find_caller() -> Caller | None:
     authorization = request.authorization
     if authorization is not None and authorization.type == "bearer":
         return service.caller_of_token(database, authorization.token or "")
-    secret = request.cookies.get(cookie_name(_settings()))
+    secret = _session_secret()
     return service.caller_of_session(database, secret) if secret else None
+
+
+def _session_secret() -> str:
+    return request.cookies.get(cookie_name(_settings()), "")
 
 
 def _allow(caller: Caller, scope: str | None) -> None:
@@ -140,9 +155,13 @@ def _keep_private(response: Response) -> Response:
 def init_app(app: Flask) -> None:
     """Describe the two ways of signing in and keep personal responses out of shared caches. Comes after the API's own."""
     app.after_request(_keep_private)
+    settings: Settings = app.config["CODYVERSE"]
     schemes = extensions.api.spec.components
-    name = cookie_name(app.config["CODYVERSE"])
-    schemes.security_scheme(SESSION, {"type": "apiKey", "in": "cookie", "name": name, "description": "Set by signing in."})
+    session = (
+        f"Set by signing in. Unsafe methods also need the header `{csrf.HEADER}` with the token that signing in answers in the "
+        f"header of this name and in the cookie `{csrf.cookie_name(settings)}`."
+    )
+    schemes.security_scheme(SESSION, {"type": "apiKey", "in": "cookie", "name": cookie_name(settings), "description": session})
     schemes.security_scheme(
         "bearer", {"type": "http", "scheme": "bearer", "description": "An API token with the scopes that the operation names."}
     )

@@ -94,8 +94,7 @@ def test_if_match(learner):
 def test_of_two_tabs_at_once_one_is_told(app, database, learner, rows):
     tag = learner.client.get(URL).headers["ETag"]
     statuses = []
-    other = app.test_client()
-    other.set_cookie("codyverse", learner.client.get_cookie("codyverse").value)
+    other = learner.again().client
 
     def change() -> None:
         response = other.patch(URL, json={"display_name": "Other"}, headers={"If-Match": tag})

@@ -151,7 +151,8 @@ def test_over_https_the_cookie_belongs_to_the_host_alone(database_url, tmp_path,
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= {part.strip() for part in cookie.split(";")}
     assert "Domain" not in cookie
     assert client.get(ME, base_url="https://localhost").status_code == 200
-    response = client.post("/api/v1/auth/logout", base_url="https://localhost")
+    csrf = client.get_cookie("__Host-codyverse-csrf").value
+    response = client.post("/api/v1/auth/logout", base_url="https://localhost", headers={"X-CSRF-Token": csrf})
     assert response.headers["Set-Cookie"].startswith("__Host-codyverse=; ")
     assert "Secure" in response.headers["Set-Cookie"]
     schemes = extensions.api.spec.to_dict()["components"]["securitySchemes"]
