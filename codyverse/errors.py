@@ -18,6 +18,8 @@
     │   ├── NotAQuiz
     │   └── QuizNotPassed
     ├── PreconditionFailed       412   changed since the client read it
+    ├── TooLarge                 413   the body has more bytes than are accepted
+    ├── UnsupportedMedia         415   the body is of another kind or coding than is accepted
     └── Unavailable              503   the database cannot be reached or is busy
 
 `init_app` turns all of them, and what Flask and its packages raise, into RFC 9457 problem+json, or into a page for a browser.
@@ -183,6 +185,22 @@ class PreconditionFailed(CodyverseError):
     title = "Changed in the meantime"
 
 
+class TooLarge(CodyverseError):
+    """The body has more bytes, or more fields, than are accepted."""
+
+    status = 413
+    type = "too-large"
+    title = "Too large"
+
+
+class UnsupportedMedia(CodyverseError):
+    """The body is of a kind or coding that is not accepted."""
+
+    status = 415
+    type = "unsupported-media"
+    title = "Unsupported kind of body"
+
+
 class Unavailable(CodyverseError):
     """Something the request needs cannot be reached."""
 
@@ -243,6 +261,9 @@ def _http_exception(error: HTTPException) -> Response:
         )
     if status == 404:
         return problem(404, PROBLEM_TYPE + NotFound.type, NotFound.title, "There is nothing at this address.")
+    if status == 413:  # Werkzeug raises it while the body is read
+        fault = f"Must not be larger than {request.max_content_length} bytes."
+        return _codyverse_error(TooLarge("The body is larger than is accepted here.", {"body": [fault]}))
     detail = error.description if status < 500 and isinstance(error.description, str) else ""
     return problem(status, "about:blank", "", detail, None, headers)
 

@@ -107,7 +107,7 @@ def test_a_wildcard_admits_without_credentials(client, origin):
 )
 def test_nobody_else_is_admitted(client, origin):
     for answer in (client.get(PATH, headers={"Origin": origin}), preflight(client, origin)):
-        assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
 
 
 def test_answers_vary_by_origin_also_without_one(client, make_client):
@@ -142,7 +142,7 @@ def test_credentials_can_be_switched_off(make_client):
 
 def test_without_origins_there_is_no_cors(make_client):
     answer = preflight(make_client(), EXACT)
-    assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+    assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
 
 
 def test_two_applications_do_not_share_origins(make_client):
