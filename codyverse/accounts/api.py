@@ -7,11 +7,14 @@ from typing import Any, cast
 from flask import Flask, Response, current_app, request, url_for
 
 from codyverse import extensions
-from codyverse.accounts import schemas, service
+from codyverse.accounts import avatars, schemas, service
+from codyverse.accounts.storage import Storage
 from codyverse.extensions import database
-from codyverse.http import auth, idempotency, pagination
+from codyverse.http import auth, idempotency, pagination, uploads
 from codyverse.http.api import PREFIX, Blueprint, problems
+from codyverse.http.request_limits import max_body
 from codyverse.http.schemas import PageQuery
+from codyverse.operations import limits
 from config import Settings
 
 Reply = tuple[dict[str, Any], dict[str, str]]
@@ -20,6 +23,12 @@ Reply = tuple[dict[str, Any], dict[str, str]]
 # browser has the new cookie already.
 NOBODY = 0
 NOT_KEPT = {"Cache-Control": "no-store"}
+# Opened on its own a picture is a document of ours: whatever a browser takes it for, it can do and load nothing.
+AVATAR_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Content-Disposition": "inline",
+    "X-Content-Type-Options": "nosniff",
+}
 
 blueprint = Blueprint("accounts", __name__, description="Accounts, sessions and API tokens.")
 
@@ -34,6 +43,7 @@ def register(details: dict[str, Any]) -> Reply:
     """Create an account and sign in."""
     settings = _settings()
     key = idempotency.key(NOBODY)
+    limits.count_registration()
     begun = service.register(database, key, settings.secret_key, settings.session_days, _user_agent(), details)
     auth.send_session_cookie(begun.secret)
     return begun.profile, {"Location": url_for("accounts.read_me"), **NOT_KEPT}
@@ -49,7 +59,8 @@ def log_in(credentials: dict[str, Any]) -> Reply:
     """Sign in."""
     settings = _settings()
     key = idempotency.key(NOBODY)
-    begun = service.log_in(database, key, settings.secret_key, settings.session_days, _user_agent(), **credentials)
+    with limits.attempt_to_sign_in(credentials["email"]):
+        begun = service.log_in(database, key, settings.secret_key, settings.session_days, _user_agent(), **credentials)
     auth.send_session_cookie(begun.secret)
     return begun.profile, NOT_KEPT
 
@@ -154,10 +165,51 @@ def update_me(changes: dict[str, Any]) -> Reply:
     return _with_etag(service.update_profile(database, auth.caller().user_id, changes, _if_match))
 
 
+@blueprint.get("/me/avatar")
+@auth.signed_in("profile:read")
+@problems(404, 422)
+@blueprint.arguments(schemas.AvatarQuery, location="query")
+@blueprint.response(200, {"type": "string", "format": "binary"}, content_type=avatars.MEDIA_TYPE)
+def read_avatar(query: dict[str, Any]) -> Response:
+    """Read one's own avatar, a WebP of 256 x 256 pixels."""
+    name, content = service.read_avatar(database, _avatars(), auth.caller().user_id)
+    response = Response(content, content_type=avatars.MEDIA_TYPE, headers=AVATAR_HEADERS)
+    response.set_etag(name)
+    return response
+
+
+@blueprint.put("/me/avatar")
+@auth.signed_in("profile:write")
+@max_body(avatars.MAX_BYTES)
+@problems(400, 413, 415, 422)
+@blueprint.doc(requestBody=uploads.IMAGE_BODY)
+@blueprint.response(200, schemas.ProfileSchema)
+def replace_avatar() -> Reply:
+    """Make an image (PNG, JPEG, WebP; up to 2 MB and 24 million pixels) one's avatar. Its middle is kept, its metadata not."""
+    return _with_etag(service.replace_avatar(database, _avatars(), auth.caller().user_id, uploads.image(request)))
+
+
+@blueprint.delete("/me/avatar")
+@auth.signed_in("profile:write")
+@blueprint.response(204)
+def remove_avatar() -> Response:
+    """Remove one's avatar, if there is one."""
+    service.remove_avatar(database, _avatars(), auth.caller().user_id)
+    return _nothing()
+
+
+def _avatars() -> Storage:
+    return avatars.storage(_settings().instance_path)
+
+
 def _if_match(version: str) -> bool:
     # A proxy that compresses makes a strong tag weak, and our own compression adds `:br`. Ours names the values, not the bytes.
     tags = request.if_match
-    return "If-Match" not in request.headers or tags.star_tag or version in {tag.partition(":")[0] for tag in tags.as_set(True)}
+    return (
+        "If-Match" not in request.headers
+        or tags.star_tag
+        or version in {(tag or "").partition(":")[0] for tag in tags.as_set(True)}
+    )
 
 
 def _with_etag(profile: dict[str, Any]) -> Reply:

@@ -8,4 +8,10 @@ SwaggerUIBundle({
   url: place.dataset.openapi,
   deepLinking: true,
   validatorUrl: null, // the default would send the document's address to a service outside
+  requestInterceptor: (request) => {
+    // What "Try it out" changes needs the token of the session, once somebody is signed in.
+    const token = document.cookie.match(/(?:^|; )(?:__Host-)?codyverse-csrf=([^;]+)/);
+    if (token) request.headers["X-CSRF-Token"] = token[1];
+    return request;
+  },
 });

@@ -146,3 +146,9 @@ def test_a_birthday_begins_where_the_learner_is(make_learner, clock):
 
     assert tokyo.client.get(URL).json["age_band"] == "teen"
     assert lima.client.get(URL).json["age_band"] == "child"
+
+
+@pytest.mark.parametrize("tag", ['""', 'W/""', "W/", ",", '"', "x", '"\xe9"'])
+def test_an_odd_tag_is_no_version(learner, tag):
+    refused = learner.client.patch(URL, json={"display_name": "B"}, headers={"If-Match": tag})
+    assert refused.status_code == 412

@@ -29,12 +29,19 @@ def run_schemathesis(server: Server, folder: Path, *arguments: str) -> int:
     assert browser.post(f"{server.url}/api/v1/auth/register", json=ADA, timeout=30).status_code in (201, 409)
     account = {name: ADA[name] for name in ("email", "password")}
     browser.post(f"{server.url}/api/v1/auth/login", json=account, timeout=30).raise_for_status()
+    browser.headers["X-CSRF-Token"] = browser.cookies["codyverse-csrf"]
     token = browser.post(f"{server.url}/api/v1/auth/tokens", json={"name": "fuzz", "scopes": SCOPES}, timeout=30).json()["token"]
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests/http/schemathesis.toml")),
             *("run", f"{server.url}/api/v1/openapi.json", "--checks", "all", "--continue-on-failure", "--no-color"),
-            *("--max-examples", str(CASES_AN_OPERATION), *arguments),
+            *(
+                "--max-examples",
+                str(CASES_AN_OPERATION),
+                "--header",
+                f"X-CSRF-Token: {browser.headers['X-CSRF-Token']}",
+                *arguments,
+            ),
         ],
         cwd=folder,
         env={
