@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from codyverse import migrations
 from codyverse.extensions import database
+from codyverse.operations import flags
 from codyverse.version import VERSION
 
 blueprint = Blueprint("health", __name__)
@@ -38,8 +39,14 @@ def health() -> Response:
     """Say the same with version and figures; 503 when a part that requests need is down."""
     checked = _database()
     status = "ok" if checked["status"] == "ok" else "unavailable"
-    environment = current_app.config["CODYVERSE"].environment
-    body = {"status": status, "version": VERSION, "environment": environment, "components": {"database": checked}}
+    settings = current_app.config["CODYVERSE"]
+    body = {
+        "status": status,
+        "version": VERSION,
+        "environment": settings.environment,
+        "features": flags.states(settings),
+        "components": {"database": checked},
+    }
     return _answer(body, 200 if status == "ok" else 503)
 
 
