@@ -61,8 +61,12 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# As root on Debian the tests install the PostgreSQL server they need; without root they say what they skip.
+# As root on Debian the tests install the servers they need; without root they say what they skip.
 servers:
+	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Redis for the tests (once) …"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends redis-server >/dev/null; \
+	fi
 	@if [ -z "$${TEST_DATABASE_URL:-}" ] && ! command -v pg_virtualenv >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing PostgreSQL for the tests (once) …"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql postgresql-common >/dev/null; \

@@ -24,6 +24,16 @@ timeout = 30
 graceful_timeout = 30  # requests in flight have this long to finish after SIGTERM
 keepalive = 5
 
+# Whom to believe about scheme, path and address is decided in codyverse/operations/proxies.py alone. Gunicorn would believe these
+# headers from 127.0.0.1, and through a Unix socket from everybody.
+secure_scheme_headers = {}
+forwarder_headers = ""
+
+# What a head may hold; more is answered 414 or 431. Browsers send 20 fields, proxies add some, and a cookie has up to 4 kB.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+
 # Two instances of one user would share the control socket in the user's folder.
 control_socket_disable = True
 

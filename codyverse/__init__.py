@@ -7,14 +7,15 @@ from flask import Flask
 import config
 from codyverse import errors, extensions
 from codyverse.accounts import api as accounts_api
+from codyverse.accounts import cli as accounts_cli
 from codyverse.database import Database
 from codyverse.http import api as http_api
-from codyverse.http import auth, conditional, csrf, docs, json
+from codyverse.http import auth, clients, conditional, csp_reports, csrf, docs, json, request_limits
 from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
 from codyverse.migrations import cli as migrations_cli
-from codyverse.operations import compression, cors, health, logging
+from codyverse.operations import compression, cors, health, limits, limits_cli, logging, proxies, security_headers
 from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
@@ -33,12 +34,17 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     logging.init_app(app)
     errors.init_app(app)
     json.init_app(app)
+    proxies.init_app(app)
+    security_headers.init_app(app)
+    limits.init_app(app, clients.client)
+    request_limits.init_app(app)
     cors.init_app(app)
     compression.init_app(app)
     conditional.init_app(app)
     csrf.init_app(app)
     http_api.init_app(app, extensions.api)
     auth.init_app(app)
+    csp_reports.init_app(app)
     docs.init_app(app)
     health.init_app(app)
 
@@ -48,6 +54,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     rewards_api.init_app(app)
 
     migrations_cli.init_app(app)
+    accounts_cli.init_app(app)
     learning_cli.init_app(app)
     rewards_cli.init_app(app)
+    limits_cli.init_app(app)
     return app

@@ -20,6 +20,7 @@
     ├── PreconditionFailed       412   changed since the client read it
     ├── TooLarge                 413   the body has more bytes than are accepted
     ├── UnsupportedMedia         415   the body is of another kind or coding than is accepted
+    ├── TooManyRequests          429   or attempts to sign in; the headers say when there may be more
     └── Unavailable              503   the database cannot be reached or is busy
 
 `init_app` turns all of them, and what Flask and its packages raise, into RFC 9457 problem+json, or into a page for a browser.
@@ -199,6 +200,14 @@ class UnsupportedMedia(CodyverseError):
     status = 415
     type = "unsupported-media"
     title = "Unsupported kind of body"
+
+
+class TooManyRequests(CodyverseError):
+    """A limit is reached; `Retry-After` says when to try again."""
+
+    status = 429
+    type = "too-many-requests"
+    title = "Too many requests"
 
 
 class Unavailable(CodyverseError):

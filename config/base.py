@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import limits
 from marshmallow import ValidationError, validate
@@ -41,6 +42,17 @@ def usable_origins(origins: tuple[str, ...]) -> None:
         found = ORIGIN.match(origin)
         if found is None or (found[2] and "." not in found[3]):
             raise ValidationError(f"{origin} is no origin such as https://app.example.org or https://*.example.org.")
+
+
+def usable_redis_url(text: str) -> None:
+    """Raise ValidationError for what is no address of a Redis server."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0  # reading the port checks it
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValidationError("must be redis://host:port/0.")
 
 
 def usable_limit(text: str) -> None:
@@ -102,9 +114,9 @@ class Settings:
         31_536_000, "How long a browser stays on HTTPS, in seconds.", validate.Range(min=0, max=63_072_000)
     )
     csp_connect: tuple[str, ...] = setting(
-        (), "Origins besides our own that scripts on pages may talk to, such as https://api.openai.com."
+        (), "Origins besides our own that scripts on pages may talk to, such as https://api.openai.com.", usable_origins
     )
-    csp_font: tuple[str, ...] = setting((), "Origins besides our own that pages may load fonts from.")
+    csp_font: tuple[str, ...] = setting((), "Origins besides our own that pages may load fonts from.", usable_origins)
     cors_origins: tuple[str, ...] = setting(
         (),
         "Origins whose scripts may call the API: exact (https://app.example.org) or with one wildcard (https://*.replit.app).",
@@ -115,7 +127,14 @@ class Settings:
         False, "Let origins that a wildcard admits send the session cookie too. Anybody may own such an origin."
     )
     redis_url: str = setting(
-        "", "redis://host:port/0, shared by several hosts. Without it one host counts for itself.", secret=True
+        "",
+        "redis://host:port/0, shared by several hosts. Without it one host counts for itself.",
+        usable_redis_url,
+        secret=True,
+    )
+    memory_path: str = setting(
+        "/dev/shm",  # noqa: S108  (what we find there is checked before it is used)
+        "Folder in memory, for counters that may end with the host; empty: they are kept in the instance folder.",
     )
     limit_client: str = setting("1000 per 15 minutes", "Requests of one client: an account, else an address.", usable_limit)
     limit_endpoint: str = setting("100 per minute", "Requests of one client to one operation of the API.", usable_limit)

@@ -6,4 +6,13 @@ DIFFERENT: dict[str, Any] = {
     "secret_key": "a key that only the tests may use, long enough",
     "session_cookie_secure": False,
     "https": False,
+    "memory_path": "",  # every test has an instance folder of its own, and that is cleared away
+    # Tests are not to meet limits that they do not test.
+    "limit_client": "1000000 per minute",
+    "limit_endpoint": "1000000 per minute",
+    "limit_upload": "1000000 per minute",
+    "limit_address": "1000000 per minute",
+    "limit_sign_in": "1000000 per minute",
+    "limit_sign_in_account": "1000000 per minute",
+    "limit_sign_in_address": "1000000 per minute",
 }

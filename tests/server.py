@@ -36,7 +36,7 @@ def free_port() -> int:
 class Server:
     """A context in which the platform is served at `.url`."""
 
-    def __init__(self, folder: Path, database_url: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, database_url: str, *arguments: str, **settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = arguments
@@ -46,6 +46,7 @@ class Server:
             "CODYVERSE_ENV": "testing",
             "CODYVERSE_INSTANCE_PATH": str(folder),
             "CODYVERSE_DATABASE_URL": database_url,
+            **{f"CODYVERSE_{name.upper()}": value for name, value in settings.items()},
         }
         self._log = folder / "server.log"
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import Gone, UnsupportedMediaType
 
 from codyverse import errors
 
@@ -75,7 +75,7 @@ def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient) -> None:
     assert response.content_type == "application/problem+json"
 
 
-@pytest.mark.parametrize("error", [RequestEntityTooLarge(), UnsupportedMediaType("The body must be application/json.")])
+@pytest.mark.parametrize("error", [Gone(), UnsupportedMediaType("The body must be application/json.")])
 def test_errors_of_the_framework_keep_their_status_and_reason(app: Flask, error: Any) -> None:
     response = raising(app, error).get("/api/raise")
 
@@ -137,7 +137,7 @@ def test_a_browser_gets_a_page_with_a_way_back(client: FlaskClient) -> None:
     assert response.status_code == 404
     assert response.content_type == "text/html; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
-    assert "script-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in response.headers["Content-Security-Policy"]
     assert "<title>Not found · CodyVerse</title>" in response.text
     assert "Error 404" in response.text
     assert "There is nothing at this address." in response.text

@@ -180,6 +180,7 @@ def read_avatar(query: dict[str, Any]) -> Response:
 
 @blueprint.put("/me/avatar")
 @auth.signed_in("profile:write")
+@limits.uploads
 @max_body(avatars.MAX_BYTES)
 @problems(400, 413, 415, 422)
 @blueprint.doc(requestBody=uploads.IMAGE_BODY)

@@ -20,6 +20,7 @@ users = sa.Table(
     sa.Column("locale", sa.String(35), nullable=False),
     sa.Column("timezone", sa.String(64), nullable=False),
     sa.Column("role", sa.String(10), nullable=False),
+    sa.Column("avatar_name", sa.String(32)),  # of a file in the storage
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.CheckConstraint(sa.column("role").in_(ROLES), name="role"),

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 import marshmallow as ma
+from flask import url_for
 
 from codyverse.accounts import passwords
 from codyverse.accounts.models import ROLES, SCOPES
@@ -115,6 +116,19 @@ class ProfileChangeSchema(Schema):
     timezone = _timezone()
 
 
+class AvatarUrl(ma.fields.String):
+    """The address of the avatar of this name; another one with every image, so that pages show a new one at once."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else url_for("accounts.read_avatar", v=value[:8])
+
+
+class AvatarQuery(Schema):
+    """What makes the address of an avatar another one."""
+
+    v = ma.fields.String(validate=ma.validate.Length(max=32), metadata={"description": "As in `avatar_url`; not looked at."})
+
+
 class ProfileSchema(Schema):
     """An account as its owner sees it."""
 
@@ -130,6 +144,12 @@ class ProfileSchema(Schema):
     locale = ma.fields.String(required=True)
     timezone = ma.fields.String(required=True)
     role = ma.fields.String(required=True, validate=ma.validate.OneOf(ROLES))
+    avatar_url = AvatarUrl(
+        attribute="avatar_name",
+        required=True,
+        allow_none=True,
+        metadata={"description": "For `GET`, by the learner alone; null without an avatar."},
+    )
     created_at = Instant(required=True)
 
 

@@ -18,6 +18,8 @@ from codyverse.database import LARGEST_ID
 from codyverse.errors import FieldErrors, NotFound
 from codyverse.http import json
 from codyverse.http.schemas import SLUG
+from codyverse.operations.limits.headers import DOCUMENTATION as LIMIT_HEADERS
+from codyverse.operations.limits.headers import RETRY_AFTER
 
 PREFIX = "/api/v1"
 View = TypeVar("View", bound=Callable[..., Any])
@@ -37,6 +39,18 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     """A blueprint of the API."""
 
     ARGUMENTS_PARSER = Parser()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(_describe_limits)
+
+
+def _describe_limits(operation: dict[str, Any], info: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """Document the headers about limits, which come with every answer."""
+    for response in operation.get("responses", {}).values():
+        if isinstance(response, dict):  # others are names of the API's errors
+            response["headers"] = response.get("headers", {}) | LIMIT_HEADERS
+    return operation
 
 
 class ProblemSchema(ma.Schema):
@@ -62,21 +76,28 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
     def _register_responses(self) -> None:
         """Describe one response an HTTP status for operations to refer to, as problem+json."""
         for status in HTTPStatus:
-            content = {"application/problem+json": {"schema": self.ERROR_SCHEMA}}
-            self.spec.components.response(status.name, {"description": status.phrase, "content": content}, lazy=True)
+            described = {
+                "description": status.phrase,
+                "content": {"application/problem+json": {"schema": self.ERROR_SCHEMA}},
+                "headers": LIMIT_HEADERS | (RETRY_AFTER if status == HTTPStatus.TOO_MANY_REQUESTS else {}),
+            }
+            self.spec.components.response(status.name, described, lazy=True)
 
     def _register_error_handlers(self) -> None:
         """Leave every error to codyverse.errors."""
 
 
 def problems(*statuses: int) -> Callable[[View], View]:
-    """Document the errors that an operation can answer. 503 comes with them: it stands for a database that is busy or away."""
+    """Document the errors that an operation can answer.
+
+    Two come with them: 429 for a client that asks too much, 503 for a database that is busy or away.
+    """
 
     def document(view: View) -> View:
         # The copy keeps the documentation of a view that this one wraps as it was; that is how flask-smorest's decorators do it.
         apidoc = deepcopy(getattr(view, "_apidoc", {}))
         responses = apidoc.setdefault("response", {}).setdefault("responses", {})
-        for status in (*statuses, 503):
+        for status in (*statuses, 429, 503):
             responses[status] = [HTTPStatus(status).name]
         view._apidoc = apidoc  # type: ignore[attr-defined]
         return view

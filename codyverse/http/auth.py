@@ -36,7 +36,13 @@ DAY_S = 24 * 60 * 60
 
 
 def caller_or_none() -> Caller | None:
-    """Return who sends the request, None for nobody; found out once a request."""
+    """Return who sends the request, None for nobody. What is answered is then for this caller only."""
+    g.personal = True
+    return sender()
+
+
+def sender() -> Caller | None:
+    """Return the same for what does not change the answer, such as counting; found out once a request."""
     if "caller" not in g:
         g.caller = _find_caller()
     return cast("Caller | None", g.caller)
@@ -146,7 +152,7 @@ def _marked(view: Callable[..., Any], requires: str, security: list[dict[str, li
 
 def _keep_private(response: Response) -> Response:
     # What was made for one caller must not be handed to another by a cache on the way.
-    if "caller" in g:
+    if "personal" in g:
         response.headers.setdefault("Cache-Control", "private, no-cache")
         response.vary.update(("Cookie", "Authorization"))
     return response

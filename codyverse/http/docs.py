@@ -11,12 +11,7 @@ from flask import Flask, Response, render_template
 from codyverse import extensions
 from codyverse.http.api import PREFIX
 from codyverse.http.auth import public
-
-# Swagger UI's style sheet holds its icons as data: images.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
+from codyverse.operations import security_headers
 
 
 def init_app(app: Flask) -> None:
@@ -34,9 +29,8 @@ def init_app(app: Flask) -> None:
     @public
     def docs() -> Response:
         """Return the page with Swagger UI."""
-        response = Response(render_template("docs.html"), mimetype="text/html")
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
+        security_headers.also_allow("img-src", "data:")  # Swagger UI's style sheet holds its icons
+        return Response(render_template("docs.html"), mimetype="text/html")
 
     app.add_url_rule(f"{PREFIX}/openapi.json", "openapi", openapi)
     app.add_url_rule("/api/docs", "docs", docs)

@@ -15,9 +15,6 @@ blueprint = Blueprint("pages", __name__)
 COURSES_A_PAGE = 30
 IMAGE_MAX_AGE_S = 300  # an author who changes an image sees the change soon; a learner who turns pages loads it once
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 # An SVG that is opened on its own is a document: it gets no origin, no script and nothing from outside.
 IMAGE_SECURITY_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
@@ -62,12 +59,6 @@ def image(course_slug: str, name: str) -> Response:
     return response
 
 
-def _secure(response: Response) -> Response:
-    if response.mimetype == "text/html":
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    return response
-
-
 def _duration(minutes: int) -> str:
     """Return `45 min`, `1 h`, `1 h 20 min`."""
     hours, rest = divmod(minutes, 60)
@@ -80,8 +71,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def init_app(app: Flask) -> None:
-    """Register the pages, what their templates use, and the header that every page carries, error pages included."""
+    """Register the pages and what their templates use."""
     app.jinja_env.filters.update(duration=_duration, count_of=_count)
     app.jinja_env.globals["kind_names"] = KIND_NAMES
-    app.after_request(_secure)
     app.register_blueprint(blueprint)

@@ -46,6 +46,7 @@ def test_it_works(client, rows):
         "locale": "pt-BR",
         "timezone": "America/Sao_Paulo",
         "role": "learner",
+        "avatar_url": None,
         "created_at": "2026-11-24T12:00:00Z",
     }
     [user] = rows(users)

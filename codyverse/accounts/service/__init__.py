@@ -1,5 +1,6 @@
 """What accounts can do, for the edges and for the other domains."""
 
+from codyverse.accounts.service.avatars import Swept, read_avatar, remove_avatar, replace_avatar, sweep_avatars
 from codyverse.accounts.service.callers import Caller, caller_of_session, caller_of_token
 from codyverse.accounts.service.profiles import create_user, read_profile, update_profile, version
 from codyverse.accounts.service.sessions import list_sessions, revoke_session
@@ -9,6 +10,7 @@ from codyverse.accounts.service.tokens import create_token, list_tokens, revoke_
 __all__ = [
     "Caller",
     "SignedIn",
+    "Swept",
     "caller_of_session",
     "caller_of_token",
     "create_token",
@@ -16,10 +18,14 @@ __all__ = [
     "list_sessions",
     "list_tokens",
     "log_in",
+    "read_avatar",
     "read_profile",
     "register",
+    "remove_avatar",
+    "replace_avatar",
     "revoke_session",
     "revoke_token",
+    "sweep_avatars",
     "update_profile",
     "version",
 ]

@@ -120,6 +120,7 @@ def _profile(row: sa.Row[Any], now: datetime) -> Profile:
         "locale": row.locale,
         "timezone": row.timezone,
         "role": row.role,
+        "avatar_name": row.avatar_name,
         "created_at": row.created_at,
     }
 

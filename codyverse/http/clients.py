@@ -1,0 +1,17 @@
+"""Who the client is that limits count: the account when there is one, so that a school behind one address is many clients."""
+
+from __future__ import annotations
+
+import sqlalchemy.exc
+
+from codyverse.http import auth
+from codyverse.operations.limits import addresses
+
+
+def client() -> str:
+    """Return `account:17`, or what stands for the address of a request that nobody signed."""
+    try:
+        sender = auth.sender()
+    except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError):
+        sender = None  # a view that needs to know will say so; the others still answer
+    return f"account:{sender.user_id}" if sender else addresses.address()

@@ -1,0 +1,113 @@
+"""Where a request comes from and goes to: address, scheme and host, behind as many proxies as the settings name.
+
+Every proxy appends what it saw to X-Forwarded-For, -Proto and -Host, so of n proxies the nth value from the right is the one that
+the outermost of them wrote. What stands left of it anybody may have sent, and it is thrown away before anything can read it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from codyverse.errors import MalformedInput
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(
+    rf"(?P<name>{_LABEL}(\.{_LABEL})*\.?|\[(?P<v6>[0-9a-f]*:[0-9a-f.:]+)\])(:(?P<port>[1-9][0-9]{{0,4}}))?", re.ASCII | re.I
+)
+
+
+def is_host(text: str) -> bool:
+    """Say whether a Host header can be one: a name or an address, and perhaps a port (RFC 9110, 7.2)."""
+    found = _HOST.fullmatch(text)
+    if found is None or len(found["name"]) > 253 or int(found["port"] or 1) > 65535:
+        return False
+    return found["v6"] is None or _address(found["v6"]) is not None
+
+
+def host_name(host: str) -> str:
+    """Return the host without its port."""
+    found = _HOST.fullmatch(host)
+    return found["name"] if found else host
+
+
+def _address(text: str) -> str | None:
+    """Return an IP address in its one usual spelling, None for what is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        if address.scope_id:  # means something only on the machine that wrote it, and may hold any text
+            return None
+        return str(address.ipv4_mapped or address)
+    return str(address)
+
+
+def _scheme(text: str) -> str | None:
+    return text.lower() if text.lower() in ("http", "https") else None
+
+
+def _host(text: str) -> str | None:
+    return text if is_host(text) else None
+
+
+_READERS: dict[str, Callable[[str], str | None]] = {
+    "HTTP_X_FORWARDED_FOR": _address,
+    "HTTP_X_FORWARDED_PROTO": _scheme,
+    "HTTP_X_FORWARDED_HOST": _host,
+}
+
+
+class _Believed:
+    """WSGI: leaves of each forwarded header the one value that is believed, or nothing.
+
+    ProxyFix alone is not enough. It reads the headers as lists with quotes, so one quotation mark that a client sends hides the
+    commas of the proxies behind it; and it takes any text for an address or a scheme.
+    """
+
+    def __init__(self, app: WSGIApplication, trusted: int) -> None:
+        self._app = app
+        self._trusted = trusted
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        for name, read in _READERS.items():
+            values = environ.pop(name, "").split(",")
+            if not 0 < self._trusted <= len(values):
+                continue
+            text = values[-self._trusted].strip()
+            believed = read(text)
+            if believed is not None:
+                environ[name] = believed
+            elif name == "HTTP_X_FORWARDED_HOST" and text:
+                environ["HTTP_HOST"] = text  # the client's own Host header, handed on: refused as if it had come directly
+        return self._app(environ, start_response)
+
+
+def _refuse_bad_host() -> None:
+    host = request.environ.get("HTTP_HOST")
+    if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":  # a balancer's probe
+        return
+    if host is None or not is_host(host):
+        raise MalformedInput("The Host header is missing or names no host.", {"Host": ["Not the name of a host."]})
+
+
+def init_app(app: Flask) -> None:
+    """Believe the proxies that the settings name, nobody else, and refuse what is addressed to no possible host.
+
+    With X-Forwarded-Prefix nobody could agree on the paths of the service, so it is never believed.
+    """
+    app.wsgi_app = _Believed(  # type: ignore[method-assign]
+        ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), app.config["CODYVERSE"].trusted_proxies
+    )
+    # Werkzeug would answer `//lessons/1` with a redirect to an absolute address, made from the Host header.
+    app.url_map.merge_slashes = False
+    app.before_request(_refuse_bad_host)
