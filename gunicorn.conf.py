@@ -12,8 +12,13 @@ except SettingsError as error:
     print(f"codyverse: {error}", file=sys.stderr)
     raise SystemExit(2) from None
 
+port = os.environ.get("PORT") or "8000"
+if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    print(f"codyverse: PORT is {port!r}; it must be a number from 1 to 65535.", file=sys.stderr)
+    raise SystemExit(2)
+
 wsgi_app = "wsgi:app"
-bind = f"127.0.0.1:{os.environ.get('PORT') or 8000}"  # what faces the network is a proxy's business
+bind = f"127.0.0.1:{port}"  # what faces the network is a proxy's business
 
 workers = 2
 threads = 4

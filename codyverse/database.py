@@ -5,7 +5,7 @@
     with database.transaction() as tx:      # all or nothing
         tx.execute(insert(...))
 
-Both carry `now`, the moment at which they began, from the database's clock: every time that a use case stores is that one.
+Both carry `now`, the moment at which they began, by the process's clock: every time that a use case stores is that one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +114,7 @@ class NestedTransactionError(RuntimeError):
 
 
 class Database:
-    """One database, its connections and its clock."""
+    """One database, its connections, and the clock that dates what is done with it."""
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
         self.clock = clock
@@ -209,6 +209,8 @@ def _engine(url: URL, **options: Any) -> sa.Engine:
 
 
 def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
+    with suppress(OSError):  # what is wrong with the folder is said when the file is first used
+        os.close(os.open(url.database or "", os.O_CREAT | os.O_RDONLY, 0o600))  # it holds personal data
     engine = _engine(
         url,
         pool_size=settings.database_pool_size,
@@ -291,7 +293,7 @@ class _FileClaims:
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     return False
-                raise
+                raise sa.exc.OperationalError("locking the file of claims", None, error) from error
             self._held.add(claim)
             return True
 

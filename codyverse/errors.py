@@ -291,7 +291,12 @@ def _flat(messages: Any, path: str = "") -> FieldErrors:
 def _database_unreachable(error: sqlalchemy.exc.OperationalError | sqlalchemy.exc.TimeoutError) -> Response:
     cause = getattr(error, "orig", error)  # the pool's timeout is no error of the driver
     log.error("the database cannot be used: %s", type(cause).__name__, exc_info=error)
-    return _codyverse_error(Unavailable("The database is busy or cannot be reached. Nothing was changed; try again."))
+    return _codyverse_error(
+        Unavailable(
+            "The database is busy or cannot be reached. Try again, and with the same Idempotency-Key if one was sent: "
+            "what was asked for may have been done, and is then not done twice."
+        )
+    )
 
 
 def _unexpected(error: Exception) -> Response:

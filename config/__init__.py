@@ -11,6 +11,7 @@ from typing import Any
 
 from environs import Env, EnvError
 from marshmallow import ValidationError
+from sqlalchemy.engine import URL
 
 from config import secret_key
 from config.base import ROOT, Settings
@@ -40,14 +41,25 @@ def load(**chosen: Any) -> Settings:
     values = {
         f.name: chosen[f.name] if f.name in chosen else _value(f, different) for f in fields(Settings) if f.name != "environment"
     }
-    instance: Path = values["instance_path"].expanduser().absolute()
-    values["instance_path"] = instance
-    values["content_path"] = values["content_path"].expanduser().absolute()
+    instance = values["instance_path"] = _absolute("instance_path", values["instance_path"])
+    values["content_path"] = _absolute("content_path", values["content_path"])
     values["secret_key"] = values["secret_key"] or _secret_of_the_instance(environment, instance)
     if len(values["secret_key"]) < SHORTEST_SECRET:
         raise SettingsError(f"{PREFIX}SECRET_KEY is shorter than {SHORTEST_SECRET} characters.")
-    values["database_url"] = values["database_url"] or f"sqlite:///{instance / 'codyverse.sqlite3'}"
+    values["database_url"] = values["database_url"] or sqlite_url(instance / "codyverse.sqlite3")
     return Settings(environment=environment, **values)
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a SQLite file, whatever characters stand in its path."""
+    return URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
+def _absolute(name: str, path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise SettingsError(f"{PREFIX}{name.upper()}: there is no home folder for {path.parts[0]}.") from None
 
 
 def _refuse_unknown_names() -> None:
@@ -102,6 +114,8 @@ def _secret_of_the_instance(environment: str, instance: Path) -> str:
         key = secret_key.read(path) if environment == "production" else secret_key.read_or_make(path)
     except OSError as error:
         raise SettingsError(f"The secret key cannot be kept in {path}: {error.strerror}.") from None
-    if not key:
+    except UnicodeDecodeError:
+        raise SettingsError(f"The secret key in {path} is no text.") from None
+    if not key and environment == "production":
         raise SettingsError(f"{PREFIX}SECRET_KEY is missing: production does not start without a secret key.")
     return key

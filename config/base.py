@@ -32,7 +32,9 @@ def usable_database_url(text: str) -> None:
         url = make_url(text)
     except (ArgumentError, ValueError):
         url = None
-    if url is None or url.drivername not in DATABASES or not url.database or url.database == ":memory:":
+    if url is not None and url.drivername == "sqlite" and url.query:
+        raise ValidationError("must be sqlite:///file, with nothing behind it.")
+    if url is None or url.drivername not in DATABASES or not url.database or url.database.startswith((":memory:", "file:")):
         raise ValidationError("must be sqlite:///file or postgresql://user:password@host/name.")
 
 

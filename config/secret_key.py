@@ -22,6 +22,8 @@ def read_or_make(path: Path) -> str:
     key = read(path)
     if key:
         return key
+    if path.exists():
+        path.unlink()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name) as file:  # made with mode 0600
         file.write(secrets.token_urlsafe(48))

@@ -6,6 +6,7 @@ Where there is none its tests are skipped; with CI=true that is a failure.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -29,6 +30,8 @@ from codyverse.learning.models import courses, lessons
 from codyverse.learning.service.catalogue import import_catalogue
 from tests import postgresql
 
+IMAGE = Path(__file__).parent / "content/machines/images/three-dots.svg"
+IMAGE_DIGEST = hashlib.sha256(IMAGE.read_bytes()).hexdigest()[:16]
 ENGINES = ("sqlite", "postgresql")
 _numbers = itertools.count()
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 import config
 from config import Settings, SettingsError
@@ -59,6 +60,10 @@ def test_a_variable_wins_over_the_environment_and_that_over_the_default(load):
         ("DATABASE_URL", "postgresql://u:p@host:port/x", "CODYVERSE_DATABASE_URL"),
         ("DATABASE_URL", "sqlite:///:memory:", "CODYVERSE_DATABASE_URL"),
         ("DATABASE_URL", "sqlite://", "CODYVERSE_DATABASE_URL"),
+        ("DATABASE_URL", "sqlite:///x.db?foo=bar", "CODYVERSE_DATABASE_URL"),
+        ("DATABASE_URL", "sqlite:///file:x?mode=memory&uri=true", "CODYVERSE_DATABASE_URL"),
+        ("INSTANCE_PATH", "~nosuchuser/x", "CODYVERSE_INSTANCE_PATH"),
+        ("CONTENT_PATH", "~nosuchuser/x", "CODYVERSE_CONTENT_PATH"),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_line(load, name, value, says):
@@ -81,6 +86,32 @@ def test_elsewhere_the_secret_is_made_once_and_only_its_owner_may_read_it(load, 
     assert stat.S_IMODE((tmp_path / "instance" / "secret_key").stat().st_mode) == 0o600
     assert [path.name for path in (tmp_path / "instance").iterdir()] == ["secret_key"]
     assert load(ENV="production").secret_key == first
+
+
+@pytest.mark.parametrize("name", ["q?x=1", "p%41", "a b", "ü", "x#y"])
+def test_the_instance_folder_may_have_any_name(load, tmp_path, name):
+    settings = load(INSTANCE_PATH=str(tmp_path / name))
+    assert make_url(settings.database_url).database == str(tmp_path / name / "codyverse.sqlite3")
+
+
+def test_an_empty_secret_key_file_is_made_anew_and_a_broken_one_is_named(load, tmp_path):
+    path = tmp_path / "instance" / "secret_key"
+    path.parent.mkdir()
+    path.write_text("")
+    assert len(load().secret_key) >= config.SHORTEST_SECRET
+    path.write_bytes(b"\xff" * 40)
+    with pytest.raises(SettingsError, match="secret_key is no text"):
+        load()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "0", "abc", "٣"])
+def test_gunicorn_does_not_start_with_a_wrong_port(port, tmp_path):
+    variables = {"PATH": os.environ["PATH"], "CODYVERSE_INSTANCE_PATH": str(tmp_path), "PORT": port, "PYTHONUTF8": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "gunicorn"], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == f"codyverse: PORT is {port!r}; it must be a number from 1 to 65535.\n"
 
 
 def test_processes_that_start_at_once_agree_on_the_secret(tmp_path):

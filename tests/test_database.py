@@ -141,6 +141,18 @@ def test_a_statement_has_its_time_and_a_migration_more(settings):
     database.close()
 
 
+def test_what_learners_typed_is_not_in_an_error_s_text(database):
+    with pytest.raises(sa.exc.IntegrityError) as refused, database.transaction() as tx:
+        tx.execute(wallets.insert(), {"user_id": 4711, "xp": 1234567, "coins": 0})
+    assert "1234567" not in str(refused.value)
+
+
+def test_the_file_is_its_owner_s_alone(tmp_path):
+    path = tmp_path / "new.sqlite3"
+    Database(make_settings(tmp_path, f"sqlite:///{path}"))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def _hold(settings, taken, end) -> None:
     with Database(settings).claimed_transaction(CLAIM) as tx:
         assert tx is not None

@@ -93,7 +93,7 @@ def test_a_field_that_its_schema_refuses_is_named(client: FlaskClient) -> None:
         "title": "Invalid input",
         "status": 422,
         "detail": "Some fields cannot be used.",
-        "errors": {"limit": ["Not a valid integer."]},
+        "errors": {"limit": ["Must be a whole number."]},
     }
 
 

@@ -38,7 +38,8 @@ def site(environment, tmp_path):
         yield address
     finally:
         os.killpg(process.pid, signal.SIGINT)  # what a terminal sends on Ctrl-C: to make and to gunicorn
-        process.wait(40)
+        ended = process.wait(40)
+    assert ended in (0, 130, -signal.SIGINT), log.read_text()
     wait_until(lambda: not alive(process.pid))
     assert "Traceback" not in log.read_text()
 

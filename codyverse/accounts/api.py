@@ -13,7 +13,7 @@ from codyverse.extensions import database
 from codyverse.http import auth, idempotency, pagination, uploads
 from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.request_limits import max_body
-from codyverse.http.schemas import PageQuery
+from codyverse.http.schemas import LOCATION, NothingSchema, PageQuery
 from codyverse.operations import limits
 from config import Settings
 
@@ -38,7 +38,7 @@ blueprint = Blueprint("accounts", __name__, description="Accounts, sessions and 
 @problems(400, 409, 413, 415, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
 @blueprint.arguments(schemas.RegistrationSchema)
-@blueprint.response(201, schemas.ProfileSchema)
+@blueprint.response(201, schemas.ProfileSchema, headers=LOCATION)
 def register(details: dict[str, Any]) -> Reply:
     """Create an account and sign in."""
     settings = _settings()
@@ -67,8 +67,10 @@ def log_in(credentials: dict[str, Any]) -> Reply:
 
 @blueprint.post("/auth/logout")
 @auth.signed_in(None)
+@problems(400, 413, 415, 422)
+@blueprint.arguments(NothingSchema, required=False)
 @blueprint.response(204)
-def log_out() -> Response:
+def log_out(body: dict[str, Any]) -> Response:
     """Sign out: end the session of this request."""
     caller = auth.caller()
     assert caller.session_id is not None
@@ -108,12 +110,12 @@ def revoke_session(session_id: int) -> Response:
 @problems(400, 409, 413, 415, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
 @blueprint.arguments(schemas.TokenRequestSchema)
-@blueprint.response(201, schemas.NewTokenSchema)
+@blueprint.response(201, schemas.NewTokenSchema, headers=LOCATION)
 def create_token(wanted: dict[str, Any]) -> Reply:
     """Create an API token; its secret is in this answer only."""
     user_id = auth.caller().user_id
     token = service.create_token(database, idempotency.key(user_id), _settings().secret_key, user_id, **wanted)
-    return token, {"Location": url_for("accounts.revoke_token", token_id=token["id"]), **NOT_KEPT}
+    return token, {"Location": url_for("accounts.read_token", token_id=token["id"]), **NOT_KEPT}
 
 
 @blueprint.get("/auth/tokens")
@@ -125,6 +127,15 @@ def list_tokens(query: dict[str, Any]) -> dict[str, Any]:
     """List the living API tokens of the account, newest first, without their secrets."""
     rows = service.list_tokens(database, auth.caller().user_id, _before_id("tokens", query), query["limit"])
     return pagination.page("tokens", rows, query["limit"], _by_id)
+
+
+@blueprint.get("/auth/tokens/<id:token_id>")
+@auth.signed_in(None)
+@problems(404)
+@blueprint.response(200, schemas.TokenSchema)
+def read_token(token_id: int) -> dict[str, Any]:
+    """Read a living API token, without its secret."""
+    return service.read_token(database, auth.caller().user_id, token_id)
 
 
 @blueprint.delete("/auth/tokens/<id:token_id>")

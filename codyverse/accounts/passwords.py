@@ -20,6 +20,8 @@ LOWEST_SCORE = 2  # of zxcvbn's 0 to 4: more than a million guesses (Wheeler, US
 # letters: 72 hostile ones took 1.4 s, 32 took 0.25 s, and ordinary ones take a few milliseconds.
 JUDGED = 32
 
+SITE = "codyverse"  # the first thing that somebody guesses here
+
 # OWASP Password Storage Cheat Sheet, Argon2id: 2 passes over 19 MiB in one lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
@@ -36,7 +38,7 @@ _judging = threading.Lock()  # zxcvbn keeps the user's inputs in a dictionary of
 
 def check_strength(password: str, personal: Iterable[str]) -> None:
     """Raise WeakPassword, with the reasons, for a password that is easily guessed by who knows the personal texts."""
-    known = [part for text in personal for part in (text, *re.split(r"[\W_]+", text)) if len(part) > 2]
+    known = [SITE, *(part for text in personal for part in (text, *re.split(r"[\W_]+", text)) if len(part) > 2)]
     with _judging:
         verdict = zxcvbn(password[:JUDGED], user_inputs=known)
     if verdict["score"] < LOWEST_SCORE:

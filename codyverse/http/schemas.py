@@ -8,6 +8,7 @@ from typing import Any
 
 import marshmallow as ma
 
+LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where what was made can be read."}}
 SLUG = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
 
 
@@ -16,6 +17,10 @@ class Schema(ma.Schema):
 
     class Meta:
         unknown = ma.RAISE
+
+
+class NothingSchema(Schema):
+    """An empty object, or no body: what an operation takes that needs nothing told."""
 
 
 class Instant(ma.fields.Field[Any]):
@@ -41,8 +46,17 @@ class WholeNumber(ma.fields.Integer):
         return int(value)
 
 
+class QueryNumber(ma.fields.Integer):
+    """A whole number in a query: the digits 0 to 9 only, of which Python would take more."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not (isinstance(value, str) and value.isascii() and value.isdigit()):
+            raise ma.ValidationError("Must be a whole number.")
+        return int(value[:20])
+
+
 class PageQuery(Schema):
     """`?limit=&cursor=` of every list."""
 
-    limit = ma.fields.Integer(load_default=20, validate=ma.validate.Range(min=1, max=100))
+    limit = QueryNumber(load_default=20, validate=ma.validate.Range(min=1, max=100))
     cursor = ma.fields.String(load_default=None, validate=ma.validate.Length(max=500))

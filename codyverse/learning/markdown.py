@@ -62,6 +62,7 @@ class Resolver:
 
     course: str
     lesson_ids: Mapping[tuple[str, str], int]  # by slug of the course and of the lesson
+    images: Mapping[str, str]  # the digest of each of the course's images, by its name
 
     def link(self, url: str) -> str | None:
         """Return the address that a link gets, None when it leads nowhere."""
@@ -77,8 +78,8 @@ class Resolver:
 
     def image(self, url: str) -> str | None:
         """Return the address that an image gets, None for anything but one of the course's own."""
-        name = image_name(url)
-        return f"/media/{self.course}/{name}" if name else None
+        name = image_name(url) or ""
+        return f"/media/{self.course}/{self.images[name]}/{name}" if name in self.images else None
 
 
 def render(text: str, resolver: Resolver) -> str:

@@ -83,8 +83,10 @@ course_images = sa.Table(
     metadata,
     sa.Column("course_id", Id, sa.ForeignKey("courses.id"), primary_key=True, autoincrement=False),
     sa.Column("name", sa.String(80), primary_key=True),
+    sa.Column("digest", sa.String(16), primary_key=True),  # of the content: an old version of a lesson keeps its own image
     sa.Column("media_type", sa.String(40), nullable=False),
     sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("retired_at", UtcDateTime),
 )
 
 enrolments = sa.Table(

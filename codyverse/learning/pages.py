@@ -13,7 +13,7 @@ from codyverse.learning.service import courses
 blueprint = Blueprint("pages", __name__)
 
 COURSES_A_PAGE = 30
-IMAGE_MAX_AGE_S = 300  # an author who changes an image sees the change soon; a learner who turns pages loads it once
+IMAGE_MAX_AGE_S = 31_536_000  # an address holds the digest of its image, which therefore never changes
 
 # An SVG that is opened on its own is a document: it gets no origin, no script and nothing from outside.
 IMAGE_SECURITY_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
@@ -44,18 +44,19 @@ def lesson(lesson_id: int) -> str:
     return render_template("learning/lesson.html", lesson=courses.lesson(database, lesson_id))
 
 
-@blueprint.get("/media/<slug:course_slug>/<name>")
+@blueprint.get("/media/<slug:course_slug>/<slug:digest>/<name>")
 @public
-def image(course_slug: str, name: str) -> Response:
+def image(course_slug: str, digest: str, name: str) -> Response:
     """Send an image of a course."""
     if "\0" in name:  # PostgreSQL cannot compare with it
         raise NotFound("There is no such image.")
-    media_type, content = courses.image(database, course_slug, name)
+    media_type, content = courses.image(database, course_slug, digest, name)
     response = Response(content, content_type=media_type)
     response.headers["Content-Security-Policy"] = IMAGE_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.cache_control.public = True
     response.cache_control.max_age = IMAGE_MAX_AGE_S
+    response.cache_control.immutable = True
     return response
 
 

@@ -15,6 +15,8 @@ from codyverse import migrations
 from codyverse.extensions import database
 from codyverse.operations.commands import CommandError, Group
 
+CLAIM = 0x636F6479_6D696772  # any number will do that nothing else claims
+
 group = Group("db", help="Bring the database's schema to a revision.")
 
 
@@ -23,6 +25,7 @@ def _alembic() -> Iterator[Config]:
     """Lend Alembic a transaction: a migration that fails leaves nothing half done."""
     try:
         with database.transaction() as tx:
+            database.take_turns(tx, CLAIM)  # two hosts that are started at once
             database.take_time(tx)
             yield migrations.configuration(tx.connection)
     except alembic.util.CommandError as error:
@@ -39,9 +42,9 @@ def upgrade(revision: str) -> None:
 
 
 @group.command()
-@click.argument("revision", default="-1")
+@click.argument("revision")
 def downgrade(revision: str) -> None:
-    """Go back to a revision, by one unless one is named; `base` empties the database."""
+    """Go back to a revision, such as 0001; `base` removes every table and what is in it."""
     with _alembic() as configured:
         command.downgrade(configured, revision)
     _show()

@@ -30,5 +30,7 @@ class Group(AppGroup):
             return super().invoke(ctx)
         except CodyverseError as error:
             raise CommandError(error.detail or error.title) from None
+        except OSError as error:
+            raise CommandError(f"{error.filename or 'The output'}: {error.strerror}.") from None
         except sqlalchemy.exc.DBAPIError as error:
             raise CommandError(f"The database cannot be used: {error.orig}") from None

@@ -47,6 +47,20 @@ def test_an_unknown_address_costs_as_much_as_a_wrong_password():
     assert not passwords.matches("", None)
 
 
+def test_both_compare_one_password(client, learner, monkeypatch):
+    compared = []
+
+    class Counting(argon2.PasswordHasher):
+        def verify(self, hash, password):
+            compared.append(hash)
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(passwords, "_HASHER", Counting(time_cost=2, memory_cost=19 * 1024, parallelism=1))
+    for email in (learner.email, "nobody@example.org"):
+        assert client.post(URL, json={"email": email, "password": "another quiet otter"}).status_code == 401
+    assert len(compared) == 2
+
+
 def test_signing_in_always_begins_another_session(learner, rows):
     first = learner.client.get_cookie("codyverse").value
     learner.client.post(URL, json={"email": learner.email, "password": learner.password})

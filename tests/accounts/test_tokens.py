@@ -136,3 +136,12 @@ def test_what_cannot_be_used_is_named(learner, rows):
         response = learner.client.post(URL, json={**WANTED, **changes})
         assert (response.status_code, list(response.json["errors"])) == (422, [field]), changes
     assert rows(api_tokens) == []
+
+
+def test_a_token_is_read_where_location_says_without_its_secret(learner, make_learner):
+    made = learner.client.post(URL, json={"name": "t", "scopes": ["profile:read"]})
+    read = learner.client.get(made.headers["Location"])
+    assert read.json == {name: value for name, value in made.json.items() if name != "token"}
+    assert make_learner().client.get(made.headers["Location"]).status_code == 404
+    learner.client.delete(made.headers["Location"])
+    assert learner.client.get(made.headers["Location"]).status_code == 404

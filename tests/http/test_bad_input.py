@@ -41,7 +41,12 @@ def operations(app, learner, catalogue):
     """Method and address of every operation that reads JSON, from the OpenAPI document, so that a new one is tried as well."""
     document = learner.client.get("/api/v1/openapi.json").json
     attempt = learner.client.post(f"/api/v1/lessons/{catalogue.lesson('machines/open-quiz')}/attempts").json
-    known = {"lesson_id": catalogue.lesson("machines/what-is-a-guess"), "attempt_id": attempt["id"], "question_id": "narrow"}
+    known = {
+        "lesson_id": catalogue.lesson("machines/what-is-a-guess"),
+        "attempt_id": attempt["id"],
+        "question_id": "narrow",
+        "course_slug": "machines",
+    }
     return [
         (method, path.format(**known))
         for path, item in document["paths"].items()

@@ -144,7 +144,6 @@ def warm_up(server: Server, browser: requests.Session) -> None:
         assert browser.get(f"{server.url}/api/v1/courses", timeout=PATIENCE_S).status_code == 200
 
 
-@pytest.mark.slow
 def test_no_bomb_goes_off(server):
     browser = requests.Session()
     signed_in = browser.post(f"{server.url}/api/v1/auth/register", json=ADA, timeout=PATIENCE_S)

@@ -22,7 +22,7 @@ from codyverse.database import Database, metadata
 from codyverse.http.auth import PUBLIC, SESSION
 from codyverse.http.csp_reports import CSP_REPORT
 from codyverse.learning.models import answers
-from tests.conftest import ImportedCatalogue, Learner
+from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, Learner
 
 API = "/api/v1"
 NOBODYS_TABLES = {"courses", "modules", "lessons", "lesson_versions", "course_images"}
@@ -76,7 +76,7 @@ RULES: dict[str, Rule] = {
     "GET /": public(),
     "GET /courses/<slug:slug>": public(),
     "GET /lessons/<id:lesson_id>": public(),
-    "GET /media/<slug:course_slug>/<name>": public(),
+    "GET /media/<slug:course_slug>/<slug:digest>/<name>": public(),
     "GET /static/<path:filename>": public(),
     "GET /api/docs": public(),
     "GET /livez": public(),
@@ -97,6 +97,7 @@ RULES: dict[str, Rule] = {
     "GET /api/v1/me/progress/<slug:course_slug>": Rule(200, 200, shows={"lessons_completed": 0}),
     "GET /api/v1/me/avatar": Rule(404, 200),
     "GET /api/v1/auth/tokens": own(200),
+    "GET /api/v1/auth/tokens/<id:token_id>": foreign(200),
     "GET /api/v1/auth/sessions": own(200),
     "GET /api/v1/attempts/<id:attempt_id>": foreign(200),
     "PUT /api/v1/attempts/<id:attempt_id>/answers/<slug:question_id>": foreign(200, json={"answer": "error"}),
@@ -206,6 +207,7 @@ def world(app: Flask, make_learner: Callable[..., Learner], catalogue: ImportedC
         "theory": lesson,
         "course_slug": "machines",
         "slug": "machines",
+        "digest": IMAGE_DIGEST,
         "name": "three-dots.svg",
         "filename": "app.css",
     }

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from codyverse.learning import questions as q
 from codyverse.learning.models import answers, attempts, lesson_versions
-from tests.learning.parallel import in_parallel
+from tests.parallel import in_parallel
 
 HIDDEN = ("correct", "right_answer", "explanation", "accepted", "tolerance", "points_awarded")
 
@@ -232,3 +232,35 @@ def test_an_unknown_question_is_404(learner, quiz):
     attempt = start(learner, quiz)
     for question_id in ("nothing", "%00", "x" * 500, "%ff"):
         assert answer(learner, attempt, question_id, "a").status_code == 404
+
+
+@pytest.mark.parametrize(("pass_score", "passed"), [(57, True), (58, False)])
+def test_the_pass_mark_itself_passes(learner, quiz, database, pass_score, passed):
+    """4 of 7 points are 57.14 per cent."""
+    with database.transaction() as tx:
+        tx.execute(lesson_versions.update().values(pass_score=pass_score))
+    assert four_of_seven(learner, quiz, database)["passed"] is passed
+
+
+def test_exactly_the_pass_mark_passes(learner, quiz, database):
+    with database.transaction() as tx:
+        tx.execute(lesson_versions.update().values(pass_score=100))
+    result = pass_quiz(learner, quiz, database)
+    assert (result["score"], result["passed"]) == (100, True)
+
+
+def four_of_seven(learner, quiz, database):
+    attempt = start(learner, quiz)
+    right = right_answers(database, attempt)
+    for question_id in ("narrow", "always-right", "steps", "name-it"):
+        answer(learner, attempt, question_id, right[question_id])
+    result = submit(learner, attempt).json
+    assert (result["points"], result["points_possible"]) == (4, 7)
+    return result
+
+
+def test_attempts_left_follow_the_present_maximum(learner, quiz, database):
+    attempt = start(learner, quiz)
+    with database.transaction() as tx:
+        tx.execute(lesson_versions.update().values(max_attempts=10))
+    assert learner.client.get(f"/api/v1/attempts/{attempt['id']}").json["attempts_left"] == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -86,8 +87,10 @@ def test_it_works(catalogue, rows, clock):
     assert image == {
         "course_id": course["id"],
         "name": "three-dots.svg",
+        "digest": image["digest"],
         "media_type": "image/svg+xml",
         "content": (SOURCE / "machines/images/three-dots.svg").read_bytes(),
+        "retired_at": None,
     }
 
 
@@ -109,7 +112,8 @@ def test_lessons_and_their_first_version(catalogue, rows, clock):
     assert version["created_at"] == clock.now
     quiz = catalogue.lesson("machines/machines-quiz")
     assert f'<a href="/lessons/{quiz}">checked</a>' in version["body_html"]
-    assert 'src="/media/machines/three-dots.svg"' in version["body_html"]
+    [image] = rows(course_images)
+    assert f'src="/media/machines/{image["digest"]}/three-dots.svg"' in version["body_html"]
 
 
 def test_questions_in_their_normal_form(catalogue, rows):
@@ -211,16 +215,32 @@ def test_modules_are_renamed_moved_and_retired(bring, folder, lesson, rows, cloc
     assert moved["module_id"] == next(row["id"] for row in rows(modules, modules.c.slug == "all") if row["title"] == "All")
 
 
-def test_images_are_replaced_and_removed(bring, folder, rows):
+def test_an_image_that_changes_makes_a_new_version_and_the_old_one_keeps_its_own(bring, folder, rows, client, lesson):
     bring()
+    file = folder / "machines/images/three-dots.svg"
+    before = file.read_bytes()
     edit(folder, "machines/images/three-dots.svg", "Three dots", "3 dots")
-    assert bring().courses_changed == 1
-    assert rows(course_images)[0]["content"] == (folder / "machines/images/three-dots.svg").read_bytes()
-    (folder / "machines/images/three-dots.svg").unlink()
+    report = bring()
+    assert (report.changed, report.courses_changed) == (1, 1)
+    of_lesson = lesson_versions.c.lesson_id == lesson("what-is-a-guess")["id"]
+    old, new = sorted(rows(lesson_versions, of_lesson), key=lambda row: row["number"])
+    shown = [client.get(re.search(r'src="(/media/[^"]+)"', row["body_html"])[1]).data for row in (old, new)]
+    assert shown == [before, file.read_bytes()]
+
+
+def test_an_image_that_vanishes_is_retired_and_comes_back(bring, folder, rows):
+    bring()
+    file = folder / "machines/images/three-dots.svg"
+    content, text = file.read_bytes(), (folder / "machines/what-is-a-guess.md").read_text()
+    file.unlink()
     edit(folder, "machines/what-is-a-guess.md", "![Three dots on", "~~Three dots on")
     edit(folder, "machines/what-is-a-guess.md", "](images/three-dots.svg)", "")
     bring()
-    assert rows(course_images) == []
+    assert [row["retired_at"] is None for row in rows(course_images)] == [False]
+    file.write_bytes(content)
+    (folder / "machines/what-is-a-guess.md").write_text(text)
+    bring()
+    assert [row["retired_at"] is None for row in rows(course_images)] == [True]
 
 
 def test_a_mended_renderer_reaches_lessons_without_a_version(bring, database, rows, lesson):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -92,4 +93,24 @@ def test_export(run, folder, tmp_path):
 def test_export_that_cannot_write(run, folder):
     run("import", folder)
     path = folder / "machines/course.yaml/out"
-    assert run("export", path) == (2, "", f"codyverse: {path} cannot be written: Not a directory\n")
+    code, output, error = run("export", path)
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"codyverse: {path} cannot be written: ")
+
+
+def test_export_of_nothing(run, tmp_path):
+    assert run("export", tmp_path / "out") == (2, "", "codyverse: The catalogue is empty; nothing was written.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_on_a_full_disk_leaves_nothing(run, folder, tmp_path, monkeypatch):
+    run("import", folder)
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, error = run("export", tmp_path / "out")
+    assert (code, error.count("\n")) == (2, 1)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out-*"))

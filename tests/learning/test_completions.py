@@ -1,12 +1,17 @@
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from codyverse.learning import content
 from codyverse.learning.models import completions, enrolments
+from codyverse.learning.service.catalogue import import_catalogue
 from codyverse.rewards.models import ledger_entries, wallets
 from codyverse.rewards.rules import reward_for_quiz
-from tests.learning.parallel import in_parallel
-from tests.learning.test_attempts import pass_quiz
+from tests.learning.test_attempts import answer as answer_question
+from tests.learning.test_attempts import pass_quiz, right_answers, start, submit
+from tests.parallel import in_parallel
 
 
 def path(lesson_id: int) -> str:
@@ -104,6 +109,62 @@ def test_the_best_passed_attempt_counts(learner, quiz, database, rows):
     pass_quiz(learner, quiz, database, wrong=1)
     learner.client.post(path(quiz), json={})
     assert rows(completions)[0]["attempt_id"] == best["id"]
+
+
+def edited(tmp_path, *edits):
+    """The tests' catalogue with texts replaced in its course `machines`; None removes the lesson's file."""
+    folder = tmp_path / "edited"
+    shutil.copytree(Path(__file__).parents[1] / "content", folder)
+    for slug, old, new in edits:
+        file = folder / "machines" / f"{slug}.md"
+        if new is None:
+            file.unlink()
+            course = folder / "machines" / "course.yaml"
+            course.write_text(course.read_text().replace(f", {slug}", "").replace(f"{slug}, ", ""))
+        else:
+            assert old in file.read_text()
+            file.write_text(file.read_text().replace(old, new, 1))
+    return content.read(folder)
+
+
+def test_a_quiz_counts_by_the_version_that_was_passed(learner, quiz, database, tmp_path, rows):
+    pass_quiz(learner, quiz, database)
+    import_catalogue(database, edited(tmp_path, ("machines-quiz", "xp: 40", "xp: 200")))
+    answer = learner.client.post(path(quiz), json={})
+    assert answer.json["xp_awarded"] == 60
+    assert rows(completions)[0]["version"] == 1
+
+
+def test_a_quiz_passed_while_it_was_retired_is_still_rewarded(learner, catalogue, database, tmp_path, rows):
+    quiz = catalogue.lesson("machines/open-quiz")
+    attempt = start(learner, quiz)
+    right = right_answers(database, attempt)
+    import_catalogue(database, edited(tmp_path, ("open-quiz", "", None)))
+    for question_id, value in right.items():
+        assert answer_question(learner, attempt, question_id, value).status_code == 200
+    assert submit(learner, attempt).json["passed"] is True
+    first = learner.client.post(path(quiz), json={})
+    again = learner.client.post(path(quiz), json={})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json["xp_awarded"] == 38
+    assert again.json == first.json
+
+
+def test_a_completion_answers_the_same_after_its_lesson_was_retired(learner, catalogue, database, tmp_path):
+    lesson = catalogue.lesson("machines/next-word")
+    first = learner.client.post(path(lesson), json={})
+    import_catalogue(database, edited(tmp_path, ("next-word", "", None)))
+    again = learner.client.post(path(lesson), json={})
+    assert (again.status_code, again.json) == (200, first.json)
+
+
+def test_a_retired_lesson_is_neither_begun_nor_completed(learner, catalogue, database, tmp_path, rows):
+    retired = [catalogue.lesson("machines/next-word"), catalogue.lesson("machines/open-quiz")]
+    import_catalogue(database, edited(tmp_path, ("next-word", "", None), ("open-quiz", "", None)))
+    for lesson in retired:
+        assert learner.client.post(path(lesson), json={}).status_code == 404
+    assert learner.client.post(f"/api/v1/lessons/{retired[1]}/attempts").status_code == 404
+    assert rows(completions) == []
 
 
 def test_a_level_is_reached_by_the_completion_that_crosses_it(learner, catalogue, database):

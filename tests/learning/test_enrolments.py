@@ -1,7 +1,7 @@
 import pytest
 
 from codyverse.learning.models import enrolments
-from tests.learning.parallel import in_parallel
+from tests.parallel import in_parallel
 
 PATH = "/api/v1/courses/machines/enrolment"
 

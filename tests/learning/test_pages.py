@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -189,8 +190,9 @@ def test_only_the_body_is_html(client: FlaskClient, database: Database, catalogu
         "/courses/a%00",
         "/lessons/one",
         "/lessons/999999",
-        "/media/machines/nothing.svg",
-        "/media/machines/a%00.svg",
+        "/media/machines/0123456789abcdef/nothing.svg",
+        "/media/machines/0123456789abcdef/a%00.svg",
+        "/media/machines/three-dots.svg",
     ],
 )
 def test_what_is_not_there_is_a_page_with_a_way_back(client: FlaskClient, catalogue: ImportedCatalogue, path: str) -> None:
@@ -210,21 +212,25 @@ def test_what_is_retired_is_404(
     assert client.get(f"/lessons/{catalogue.lesson('machines/next-word')}").status_code == 404
 
 
+def address(course: str = "machines") -> str:
+    return f"/media/{course}/{hashlib.sha256(IMAGE.read_bytes()).hexdigest()[:16]}/three-dots.svg"
+
+
 def test_an_image_is_sent_as_it_is_and_can_do_nothing(client: FlaskClient, catalogue: ImportedCatalogue) -> None:
-    response = client.get("/media/machines/three-dots.svg")
+    response = client.get(address())
 
     assert response.status_code == 200
     assert response.data == IMAGE.read_bytes()
     assert response.content_type == "image/svg+xml"
     assert response.headers["Content-Security-Policy"] == "sandbox; default-src 'none'; style-src 'unsafe-inline'"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.headers["Cache-Control"] == "public, max-age=300"
-    again = client.get("/media/machines/three-dots.svg", headers={"If-None-Match": response.headers["ETag"]})
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    again = client.get(address(), headers={"If-None-Match": response.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
 
 
 def test_an_image_belongs_to_its_course(client: FlaskClient, catalogue: ImportedCatalogue) -> None:
-    assert client.get("/media/counting/three-dots.svg").status_code == 404
+    assert client.get(address("counting")).status_code == 404
 
 
 def test_an_image_of_a_retired_course_stays_for_attempts_that_run(
@@ -233,4 +239,4 @@ def test_an_image_of_a_retired_course_stays_for_attempts_that_run(
     with database.transaction() as tx:
         tx.execute(courses.update().values(retired_at=clock.now))
 
-    assert client.get("/media/machines/three-dots.svg").data == rows(course_images)[0]["content"]
+    assert client.get(address()).data == rows(course_images)[0]["content"]

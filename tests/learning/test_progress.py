@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from codyverse.learning import content
+from codyverse.learning.models import lessons
 from codyverse.learning.service.catalogue import import_catalogue
 from tests.learning.test_attempts import pass_quiz, start, submit
 
@@ -91,3 +92,11 @@ def test_a_retired_lesson_no_longer_counts_and_what_it_earned_stays(halfway, dat
 
 def test_an_unknown_course_is_404(learner, catalogue):
     assert learner.client.get("/api/v1/me/progress/nothing").status_code == 404
+
+
+def test_a_retired_lesson_counts_in_neither_number_of_the_list(halfway, catalogue, database):
+    with database.transaction() as tx:
+        retired = lessons.c.id == catalogue.lesson("machines/what-is-a-guess")
+        tx.execute(lessons.update().where(retired).values(retired_at=tx.now))
+    [course] = halfway.client.get("/api/v1/me/progress").json["items"]
+    assert (course["lessons_completed"], course["lessons_total"]) == (0, 4)

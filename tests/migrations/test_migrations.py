@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 
 from codyverse import migrations
 from codyverse.database import UtcDateTime, metadata
+from tests.parallel import in_parallel
 
 SCRIPTS = list(reversed(list(ScriptDirectory.from_config(migrations.configuration()).walk_revisions())))
 
@@ -88,6 +89,15 @@ def test_a_failing_migration_leaves_nothing(database):
     with database.read() as reader:
         assert migrations.current(reader.connection) is None
         assert count(reader.connection) == {}
+
+
+def test_two_hosts_that_upgrade_at_once_take_turns(app, database):
+    with database.transaction() as tx:
+        command.downgrade(migrations.configuration(tx.connection), "base")
+    results = in_parallel(2, lambda: app.test_cli_runner().invoke(args=["db", "upgrade"]).exit_code)
+    assert results == [0, 0]
+    with database.read() as reader:
+        assert migrations.current(reader.connection) == migrations.head()
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)

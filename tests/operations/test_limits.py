@@ -246,7 +246,6 @@ def test_nobody_is_a_new_client_by_another_address_of_the_same_network(client: F
     assert client.get(COURSES, environ_base={"REMOTE_ADDR": "192.0.2.1"}, headers=spoofed).status_code == 429
 
 
-@pytest.mark.slow
 def test_a_classroom_meets_no_limit(make_learner: Any, time: time_machine.Traveller, rows: Any) -> None:
     """40 learners behind one address, one request a second each, for three minutes."""
     classroom = [make_learner() for _ in range(40)]

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from codyverse import create_app
 from codyverse.http.csp_reports import CSP_REPORT, LINES_A_MINUTE, MAX_BYTES, REPORTS_JSON, Violations
 from codyverse.operations.security_headers import DATA_POLICY
-from tests.conftest import ImportedCatalogue, make_settings
+from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, make_settings
 
 HOST = "https://learn.example.org"
 PROXY = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "learn.example.org"}
@@ -81,7 +81,7 @@ def test_every_answer_has_the_headers_errors_included(client: FlaskClient, catal
         ("HEAD", "/api/v1/courses", 200),
         ("OPTIONS", "/api/v1/courses", 200),
         ("GET", "/static/app.css", 200),
-        ("GET", "/media/machines/three-dots.svg", 200),
+        ("GET", f"/media/machines/{IMAGE_DIGEST}/three-dots.svg", 200),
         ("GET", "/livez", 200),
         ("GET", "/api/v1/me", 401),
         ("GET", "/nothing", 404),

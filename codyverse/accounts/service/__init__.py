@@ -5,7 +5,7 @@ from codyverse.accounts.service.callers import Caller, caller_of_session, caller
 from codyverse.accounts.service.profiles import create_user, read_profile, update_profile, version
 from codyverse.accounts.service.sessions import list_sessions, revoke_session
 from codyverse.accounts.service.signing_in import SignedIn, log_in, register
-from codyverse.accounts.service.tokens import create_token, list_tokens, revoke_token
+from codyverse.accounts.service.tokens import create_token, list_tokens, read_token, revoke_token
 
 __all__ = [
     "Caller",
@@ -20,6 +20,7 @@ __all__ = [
     "log_in",
     "read_avatar",
     "read_profile",
+    "read_token",
     "register",
     "remove_avatar",
     "replace_avatar",

@@ -20,16 +20,17 @@ _living = (
     api_tokens.c.revoked_at.is_(None),
     sa.or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > sa.bindparam("now")),
 )
+_SHOWN = sa.select(
+    api_tokens.c.id,
+    api_tokens.c.name,
+    api_tokens.c.scopes,
+    api_tokens.c.created_at,
+    api_tokens.c.last_used_at,
+    api_tokens.c.expires_at,
+).where(*_living)
+_READ = _SHOWN.where(api_tokens.c.id == sa.bindparam("token_id"))
 _LIST = (
-    sa.select(
-        api_tokens.c.id,
-        api_tokens.c.name,
-        api_tokens.c.scopes,
-        api_tokens.c.created_at,
-        api_tokens.c.last_used_at,
-        api_tokens.c.expires_at,
-    )
-    .where(*_living, api_tokens.c.id < sa.bindparam("before_id"))
+    _SHOWN.where(api_tokens.c.id < sa.bindparam("before_id"))
     .order_by(api_tokens.c.id.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
@@ -70,6 +71,15 @@ def list_tokens(database: Database, user_id: int, before_id: int | None, limit: 
     with database.read() as reader:
         parameters = {"owner_id": user_id, "now": reader.now, "before_id": before_id or LARGEST_ID, "limit": limit + 1}
         return [{**row._mapping, "scopes": row.scopes.split()} for row in reader.execute(_LIST, parameters)]
+
+
+def read_token(database: Database, user_id: int, token_id: int) -> dict[str, Any]:
+    """Return a living token of the account without its secret. Raises NotFound."""
+    with database.read() as reader:
+        row = reader.execute(_READ, {"owner_id": user_id, "now": reader.now, "token_id": token_id}).one_or_none()
+    if row is None:
+        raise NotFound("You have no such token.")
+    return {**row._mapping, "scopes": row.scopes.split()}
 
 
 def revoke_token(database: Database, user_id: int, token_id: int) -> None:

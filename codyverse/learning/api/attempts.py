@@ -11,7 +11,7 @@ from codyverse.extensions import database
 from codyverse.http import idempotency
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import caller, signed_in
-from codyverse.http.schemas import Instant, Schema
+from codyverse.http.schemas import LOCATION, Instant, NothingSchema, Schema
 from codyverse.learning import questions
 from codyverse.learning.service import attempts
 
@@ -97,10 +97,11 @@ class AttemptSchema(Schema):
 
 @blueprint.post("/lessons/<id:lesson_id>/attempts")
 @signed_in("learning:write")
-@problems(400, 401, 403, 404, 409, 422)
+@problems(400, 401, 403, 404, 409, 413, 415, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
-@blueprint.response(201, AttemptSchema, headers={"Location": {"schema": {"type": "string"}}})
-def start_attempt(lesson_id: int) -> Any:
+@blueprint.arguments(NothingSchema, required=False)
+@blueprint.response(201, AttemptSchema, headers=LOCATION)
+def start_attempt(body: dict[str, Any], lesson_id: int) -> Any:
     """Begin an attempt at a quiz."""
     learner = caller()
     begun = attempts.start(database, learner.user_id, lesson_id, idempotency.key(learner.user_id))
@@ -128,11 +129,12 @@ def put_answer(body: dict[str, Any], attempt_id: int, question_id: str) -> Any:
 
 @blueprint.post("/attempts/<id:attempt_id>/submission")
 @signed_in("learning:write")
-@problems(400, 401, 403, 404, 409, 422)
+@problems(400, 401, 403, 404, 409, 413, 415, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
-@blueprint.response(201, AttemptSchema, headers={"Location": {"schema": {"type": "string"}}})
+@blueprint.arguments(NothingSchema, required=False)
+@blueprint.response(201, AttemptSchema, headers=LOCATION)
 @blueprint.alt_response(200, schema=AttemptSchema, description="It was submitted before.")
-def submit_attempt(attempt_id: int) -> Any:
+def submit_attempt(body: dict[str, Any], attempt_id: int) -> Any:
     """Submit an attempt and read its score; once more answers the same."""
     learner = caller()
     submitted = attempts.submit(database, learner.user_id, attempt_id, idempotency.key(learner.user_id))

@@ -11,12 +11,11 @@ from codyverse.extensions import database
 from codyverse.http import idempotency, pagination
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import caller, signed_in
-from codyverse.http.schemas import Instant, PageQuery, Schema, WholeNumber
+from codyverse.http.schemas import LOCATION, Instant, NothingSchema, PageQuery, Schema, WholeNumber
 from codyverse.learning.models import LESSON_KINDS
 from codyverse.learning.service import completions, enrolments, progress
 
 LIST = "progress"
-LOCATION = {"Location": {"schema": {"type": "string"}}}
 A_DAY_S = 24 * 60 * 60
 
 blueprint = Blueprint("progress", __name__, description="Enrolments, completions, progress.")
@@ -94,11 +93,12 @@ class ProgressPageSchema(Schema):
 
 @blueprint.post("/courses/<slug:course_slug>/enrolment")
 @signed_in("learning:write")
-@problems(400, 401, 403, 404, 409, 422)
+@problems(400, 401, 403, 404, 409, 413, 415, 422)
 @blueprint.doc(parameters=[idempotency.PARAMETER])
+@blueprint.arguments(NothingSchema, required=False)
 @blueprint.response(201, EnrolmentSchema, headers=LOCATION)
 @blueprint.alt_response(200, schema=EnrolmentSchema, description="The learner joined before.")
-def enrol(course_slug: str) -> Any:
+def enrol(body: dict[str, Any], course_slug: str) -> Any:
     """Join a course."""
     learner = caller()
     joined = enrolments.enrol(database, learner.user_id, course_slug, idempotency.key(learner.user_id))

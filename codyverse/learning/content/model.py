@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -77,6 +78,11 @@ class Image:
     name: str
     media_type: str
     content: bytes
+
+    @property
+    def digest(self) -> str:
+        """Return 16 characters that stand for the bytes: 64 bits of their SHA-256."""
+        return hashlib.sha256(self.content).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,11 @@ _COUNT = (
     .select_from(attempts)
     .where(attempts.c.user_id == sa.bindparam("user_id"), attempts.c.lesson_id == sa.bindparam("lesson_id"))
 )
+_present = lesson_versions.alias("present")  # the attempt keeps its version; how many may be started is the present one's
 _ATTEMPT = (
-    sa.select(attempts, lesson_versions.c.questions, lesson_versions.c.pass_score, lesson_versions.c.max_attempts)
+    sa.select(attempts, lesson_versions.c.questions, lesson_versions.c.pass_score, _present.c.max_attempts)
+    .join(lessons, lessons.c.id == attempts.c.lesson_id)
+    .join(_present, sa.and_(_present.c.lesson_id == lessons.c.id, _present.c.number == lessons.c.version))
     .join(
         lesson_versions,
         sa.and_(lesson_versions.c.lesson_id == attempts.c.lesson_id, lesson_versions.c.number == attempts.c.version),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,10 @@ _MODULES = sa.select(modules)
 _LESSONS = sa.select(lessons, lesson_versions.c.source).join(
     lesson_versions, sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version)
 )
-_IMAGES = sa.select(course_images)
+_IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.digest, course_images.c.retired_at)
+_LIVING_IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.content).where(
+    course_images.c.retired_at.is_(None)
+)
 _this_version = sa.and_(
     lesson_versions.c.lesson_id == sa.bindparam("of_lesson"), lesson_versions.c.number == sa.bindparam("of_number")
 )
@@ -37,8 +41,14 @@ _INSERT_LESSON = lessons.insert().returning(lessons.c.id)
 _INSERT_VERSION = lesson_versions.insert()
 _INSERT_IMAGE = course_images.insert()
 _UPDATE = {table: table.update().where(table.c.id == sa.bindparam("row_id")) for table in (courses, modules, lessons)}
-_DELETE_IMAGE = course_images.delete().where(
-    course_images.c.course_id == sa.bindparam("of_course"), course_images.c.name == sa.bindparam("of_name")
+_RETIRE_IMAGE = (
+    course_images.update()
+    .where(
+        course_images.c.course_id == sa.bindparam("of_course"),
+        course_images.c.name == sa.bindparam("of_name"),
+        course_images.c.digest == sa.bindparam("of_digest"),
+    )
+    .values(retired_at=sa.bindparam("at"))
 )
 _LIVING_COURSES = sa.select(courses.c.id, courses.c.slug, courses.c.source).where(courses.c.retired_at.is_(None))
 _LIVING_LESSONS = _LESSONS.where(lessons.c.retired_at.is_(None))
@@ -72,6 +82,7 @@ def import_catalogue(database: Database, catalogue: Catalogue) -> Report:
     # One transaction, so that a link never leads to a lesson that is still to come; two imports at once take turns.
     with database.transaction() as tx:
         database.take_turns(tx, IMPORT_CLAIM)
+        database.take_time(tx)
         _Import(tx, report).run(catalogue)
     return report
 
@@ -94,13 +105,20 @@ def export_catalogue(database: Database, folder: Path) -> Report:
             if row.course_id in slugs:
                 files.append((f"{slugs[row.course_id]}/{row.slug}.md", row.source.encode()))
                 report.lessons += 1
-        for row in tx.execute(_IMAGES):
+        for row in tx.execute(_LIVING_IMAGES):
             if row.course_id in slugs:
                 files.append((f"{slugs[row.course_id]}/images/{row.name}", row.content))
-    for name, content in files:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    if not files:
+        raise Conflict("The catalogue is empty; nothing was written.")
+    # Beside it first, so that a full disk leaves nothing that looks like a catalogue.
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        for name, content in files:
+            path = Path(beside) / "catalogue" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        (Path(beside) / "catalogue").rename(folder)
     return report
 
 
@@ -125,7 +143,7 @@ class _Import:
         self._courses = {row["slug"]: row for row in _rows(tx, _COURSES)}
         self._modules = {(row["course_id"], row["slug"]): row for row in _rows(tx, _MODULES)}
         self._lessons = {(row["course_id"], row["slug"]): row for row in _rows(tx, _LESSONS)}
-        self._images = {(row["course_id"], row["name"]): row for row in _rows(tx, _IMAGES)}
+        self._images = {(row["course_id"], row["name"], row["digest"]): row["retired_at"] for row in _rows(tx, _IMAGES)}
         self._touched: set[int] = set()  # ids of courses in which anything changed
         self._lesson_ids: dict[tuple[str, str], int] = {}
 
@@ -162,7 +180,7 @@ class _Import:
             module_ids[module.id] = self._put(modules, _INSERT_MODULE, old_module, values)
         for position, (module, lesson) in enumerate(course.ordered()):
             old = self._lessons.pop((course_id, lesson.slug), None)
-            changed = old is None or old["source"] != lesson.source
+            changed = old is None or old["source"] != lesson.source or self._shows_a_new_image(course, course_id, lesson)
             number = (old["version"] if old else 0) + (1 if changed else 0)
             values = {
                 "course_id": course_id,
@@ -178,9 +196,15 @@ class _Import:
             self._count(old, changed)
         return written
 
+    def _shows_a_new_image(self, course: Course, course_id: int, lesson: Lesson) -> bool:
+        return any(
+            f"images/{image.name}" in lesson.source and (course_id, image.name, image.digest) not in self._images
+            for image in course.images.values()
+        )
+
     def _version(self, written: _Written) -> None:
         """Write a changed lesson's version; render an unchanged one anew, so that a mended renderer reaches what is stored."""
-        version = _version(written.lesson, markdown.Resolver(written.course.slug, self._lesson_ids))
+        version = _version(written.lesson, self._resolver(written.course))
         if written.changed:
             key = {"lesson_id": written.lesson_id, "number": written.number}
             self._tx.execute(_INSERT_VERSION, version | key | {"created_at": self._tx.now})
@@ -215,16 +239,22 @@ class _Import:
         return row_id
 
     def _image_rows(self, course: Course, course_id: int) -> None:
-        old = {name: row["content"] for (of, name), row in self._images.items() if of == course_id}
-        for name in sorted(old.keys() | course.images.keys()):
-            image = course.images.get(name)
-            if image and image.content == old.get(name):
-                continue
-            self._tx.execute(_DELETE_IMAGE, {"of_course": course_id, "of_name": name})
-            if image:
-                values = {"course_id": course_id, "name": name, "media_type": image.media_type, "content": image.content}
-                self._tx.execute(_INSERT_IMAGE, values)
-            self._touched.add(course_id)
+        """Add new images, and retire those that no file has any more: a version that shows them keeps them."""
+        wanted = {(course_id, image.name, image.digest): image for image in course.images.values()}
+        for key, image in wanted.items():
+            if key not in self._images:
+                values = dict(zip(("course_id", "name", "digest"), key, strict=True))
+                self._tx.execute(_INSERT_IMAGE, values | {"media_type": image.media_type, "content": image.content})
+                self._touched.add(course_id)
+        for key, retired_at in self._images.items():
+            if key[0] == course_id and (retired_at is None) != (key in wanted):
+                at = None if key in wanted else self._tx.now
+                self._tx.execute(_RETIRE_IMAGE, {"of_course": course_id, "of_name": key[1], "of_digest": key[2], "at": at})
+                self._touched.add(course_id)
+
+    def _resolver(self, course: Course) -> markdown.Resolver:
+        digests = {image.name: image.digest for image in course.images.values()}
+        return markdown.Resolver(course.slug, self._lesson_ids, digests)
 
     def _retire_the_rest(self) -> None:
         """Retire what no file claimed."""
@@ -243,7 +273,7 @@ class _Import:
 
     def _settle_course(self, course: Course, row: Row) -> None:
         """Write what changed of a course's own row, and when anything in it did."""
-        resolver = markdown.Resolver(course.slug, self._lesson_ids)
+        resolver = self._resolver(course)
         values = _course_values(course) | {"description_html": markdown.render(course.description, resolver), "retired_at": None}
         differing = {name: value for name, value in values.items() if row[name] != value}
         if differing or row["id"] in self._touched:

@@ -17,6 +17,7 @@ _LESSON = (
         lessons.c.course_id,
         courses.c.slug.label("course_slug"),
         lessons.c.version,
+        lessons.c.retired_at,
         lesson_versions.c.kind,
         lesson_versions.c.xp,
     )
@@ -25,11 +26,15 @@ _LESSON = (
         lesson_versions,
         sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version),
     )
-    .where(lessons.c.id == sa.bindparam("lesson_id"), lessons.c.retired_at.is_(None))
+    .where(lessons.c.id == sa.bindparam("lesson_id"))
 )
 # Of several passed attempts, perhaps at different versions, the one with the largest share of its points.
 _BEST_PASSED = (
-    sa.select(attempts.c.id, attempts.c.version, attempts.c.points, attempts.c.points_possible)
+    sa.select(attempts.c.id, attempts.c.version, attempts.c.points, attempts.c.points_possible, lesson_versions.c.xp)
+    .join(
+        lesson_versions,
+        sa.and_(lesson_versions.c.lesson_id == attempts.c.lesson_id, lesson_versions.c.number == attempts.c.version),
+    )
     .where(
         attempts.c.user_id == sa.bindparam("user_id"),
         attempts.c.lesson_id == sa.bindparam("lesson_id"),
@@ -52,22 +57,30 @@ _COMPLETED = sa.select(
 def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None) -> Answer:
     """Complete the lesson and reward the learner; again changes nothing and returns the same.
 
-    `created` says whether this was the first time. Raises NotFound, and QuizNotPassed for a quiz without a passed attempt.
+    A quiz counts by the version that was passed, also when the lesson was changed or retired since. `created` says whether this
+    was the first time. Raises NotFound, and QuizNotPassed for a quiz without a passed attempt.
     """
 
     def work(tx: Transaction) -> Answer:
         lesson = tx.execute(_LESSON, {"lesson_id": lesson_id}).one_or_none()
         if lesson is None:
             raise NotFound("There is no such lesson.")
-        version, attempt_id = lesson.version, None
+        course = {"course_slug": lesson.course_slug}
         if lesson.kind == "quiz":
             best = tx.execute(_BEST_PASSED, {"user_id": user_id, "lesson_id": lesson_id}).one_or_none()
             if best is None:
+                if lesson.retired_at:
+                    raise NotFound("There is no such lesson.")
                 raise QuizNotPassed("A quiz is completed by passing it. Start an attempt, and submit it.")
             version, attempt_id = best.version, best.id
-            reward = rules.reward_for_quiz(lesson.xp, best.points, best.points_possible)
+            reward = rules.reward_for_quiz(best.xp, best.points, best.points_possible)
+        elif lesson.retired_at:
+            before = _completed(tx, user_id, lesson_id)
+            if before is None:
+                raise NotFound("There is no such lesson.")
+            return {**course, **before, "created": False}
         else:
-            reward = rules.reward_for_lesson(lesson.xp)
+            version, attempt_id, reward = lesson.version, None, rules.reward_for_lesson(lesson.xp)
         # The unique learner and lesson decide who was first; the reward, in the same transaction, only follows.
         completion_id = tx.execute(
             _COMPLETE,
@@ -85,15 +98,16 @@ def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int
         if completion_id is not None:
             rewards.award(tx, user_id, f"completion:{completion_id}", reward)
             enrolments.join(tx, user_id, lesson.course_id)
-        first_answer = _completed(tx, user_id, lesson_id)
-        return {"course_slug": lesson.course_slug, **first_answer, "created": completion_id is not None}
+        return {**course, **(_completed(tx, user_id, lesson_id) or {}), "created": completion_id is not None}
 
     return once(database, key, work)
 
 
-def _completed(tx: Transaction, user_id: int, lesson_id: int) -> Answer:
-    """Return what the first completion answered, whatever the learner has earned since."""
-    row = tx.execute(_COMPLETED, {"user_id": user_id, "lesson_id": lesson_id}).one()
+def _completed(tx: Transaction, user_id: int, lesson_id: int) -> Answer | None:
+    """Return what the first completion answered, whatever the learner has earned since, and None when there is none."""
+    row = tx.execute(_COMPLETED, {"user_id": user_id, "lesson_id": lesson_id}).one_or_none()
+    if row is None:
+        return None
     after = rewards.balance_after(tx, user_id, f"completion:{row.id}")
     level = rules.level_for(after.xp)
     return {

@@ -124,11 +124,15 @@ _LIST_SIBLINGS = (
     .where(lessons.c.course_id == _course_id, _lesson_is_live)
     .order_by(lessons.c.position, lessons.c.id)
 )
-# Images of a retired course stay: an attempt that began before it was retired still shows them.
+# Retired images stay as well: an attempt that began before shows those of its version.
 _FIND_IMAGE = (
     sa.select(course_images.c.media_type, course_images.c.content)
     .select_from(course_images.join(courses, courses.c.id == course_images.c.course_id))
-    .where(courses.c.slug == _slug, course_images.c.name == sa.bindparam("name", type_=sa.String))
+    .where(
+        courses.c.slug == _slug,
+        course_images.c.digest == sa.bindparam("digest", type_=sa.String),
+        course_images.c.name == sa.bindparam("name", type_=sa.String),
+    )
 )
 
 
@@ -213,10 +217,10 @@ def lesson(database: Database, lesson_id: int) -> Row:
     }
 
 
-def image(database: Database, course_slug: str, name: str) -> tuple[str, bytes]:
+def image(database: Database, course_slug: str, digest: str, name: str) -> tuple[str, bytes]:
     """Return an image's media type and bytes. Raises NotFound."""
     with database.read() as reader:
-        row = reader.execute(_FIND_IMAGE, {"slug": course_slug, "name": name}).one_or_none()
+        row = reader.execute(_FIND_IMAGE, {"slug": course_slug, "digest": digest, "name": name}).one_or_none()
     if row is None:
         raise NotFound("There is no such image.")
     return row.media_type, bytes(row.content)

@@ -94,10 +94,12 @@ def upgrade() -> None:
         "course_images",
         sa.Column("course_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("digest", sa.String(length=16), nullable=False),
         sa.Column("media_type", sa.String(length=40), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["course_id"], ["courses.id"], name=op.f("fk_course_images_course_id")),
-        sa.PrimaryKeyConstraint("course_id", "name", name=op.f("pk_course_images")),
+        sa.PrimaryKeyConstraint("course_id", "name", "digest", name=op.f("pk_course_images")),
     )
     op.create_table(
         "enrolments",
