@@ -19,6 +19,7 @@ def environment(tmp_path):
         "PATH": os.environ["PATH"],
         "PORT": str(free_port()),
         "CODYVERSE_INSTANCE_PATH": str(tmp_path / "instance"),
+        "CODYVERSE_MEMORY_PATH": str(tmp_path),
         "GUNICORN_CMD_ARGS": "--threads 2",
     }
 
