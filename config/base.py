@@ -21,6 +21,8 @@ from sqlalchemy.exc import ArgumentError
 ROOT = Path(__file__).resolve().parent.parent
 
 DATABASES = ("sqlite", "postgres", "postgresql", "postgresql+psycopg2")
+LIMIT = re.compile(r"[1-9][0-9]{0,8} per ([1-9][0-9]{0,5} )?(second|minute|hour|day)s?")
+A_YEAR_S = 366 * 24 * 60 * 60
 HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 ORIGIN = re.compile(rf"(https?://)(\*\.)?({HOST_LABEL}(?:\.{HOST_LABEL})*)(:[0-9]{{1,5}})?\Z")  # as a browser writes it
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -51,6 +53,7 @@ def usable_redis_url(text: str) -> None:
     try:
         url = urlsplit(text)
         usable = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0  # reading the port checks it
+        usable = usable and not url.query and not url.fragment and re.fullmatch(r"(/[0-9]{0,3})?", url.path) is not None
     except ValueError:
         usable = False
     if not usable:
@@ -59,10 +62,8 @@ def usable_redis_url(text: str) -> None:
 
 def usable_limit(text: str) -> None:
     """Raise ValidationError for what is no limit such as `100 per minute`."""
-    try:
-        limits.parse(text)
-    except ValueError:
-        raise ValidationError("must be a limit such as 100 per minute.") from None
+    if not LIMIT.fullmatch(text) or limits.parse(text).get_expiry() > A_YEAR_S:
+        raise ValidationError("must be one limit such as 100 per minute or 1000 per 15 minutes, over a year at the most.")
 
 
 def setting(default: Any, help: str, valid: Callable[[Any], Any] | None = None, secret: bool = False) -> Any:

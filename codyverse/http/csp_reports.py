@@ -22,6 +22,7 @@ from werkzeug.routing import RequestRedirect
 
 from codyverse import extensions
 from codyverse.errors import InvalidInput, MalformedInput
+from codyverse.http import request_limits
 from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.auth import public
 from codyverse.operations.security_headers import REPORTS
@@ -109,7 +110,7 @@ def receive() -> Response:
 
 def _body() -> Any:
     try:
-        return orjson.loads(request.get_data())
+        return orjson.loads(request_limits.body(request))
     except orjson.JSONDecodeError:
         raise MalformedInput("The body is not JSON.") from None
 
@@ -136,14 +137,16 @@ def _reports(value: Any, media_type: str) -> Iterator[dict[str, Any]]:
 
 def _directive(text: Any) -> str:
     """Return a directive's name; older browsers send its sources behind it."""
-    name = str(text).partition(" ")[0]
+    name = text.partition(" ")[0] if isinstance(text, str) else ""
     return name if _WORD.fullmatch(name) else "unknown"
 
 
 def _page(address: Any) -> str:
     """Return the endpoint of a page's address: it says which page it was and nothing about who read it."""
+    if not isinstance(address, str):
+        return "unknown"
     try:
-        endpoint, _ = current_app.url_map.bind("").match(urlsplit(str(address)).path, "GET")
+        endpoint, _ = current_app.url_map.bind("").match(urlsplit(address).path, "GET")
     except (ValueError, HTTPException, RequestRedirect):
         return "unknown"
     return str(endpoint)
@@ -151,7 +154,7 @@ def _page(address: Any) -> str:
 
 def _blocked(address: Any) -> str:
     """Return `inline`, `eval` and the like as they are, of an address its scheme and host."""
-    text = str(address)
+    text = address if isinstance(address, str) else "unknown"
     if _WORD.fullmatch(text):
         return text
     try:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Request, Response, current_app, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from codyverse.errors import MalformedInput, TooLarge, UnsupportedMedia
@@ -37,11 +38,16 @@ def max_body(size_bytes: int) -> Callable[[View], View]:
 
 
 def body(request: Request) -> bytes:
-    """Return the body. Raises RequestEntityTooLarge.
+    """Return the body. Raises RequestEntityTooLarge, and MalformedInput for one that ends early or is chunked wrongly.
 
     Werkzeug cuts a chunked body at the limit as if it ended there, so one that reaches the limit is taken for one that goes on.
     """
-    content = request.get_data(cache=True)
+    try:
+        content = request.get_data(cache=True)
+    except (ParseException, OSError):
+        raise MalformedInput("The body cannot be read.", {"body": ["Ends early, or is chunked wrongly."]}) from None
+    if len(content) < (request.content_length or 0):
+        raise MalformedInput("The body ends early.", {"body": ["Shorter than Content-Length."]})
     if request.content_length is None and len(content) >= (request.max_content_length or 0) > 0:
         raise RequestEntityTooLarge
     return content
@@ -76,7 +82,7 @@ def _read_rest(response: Response) -> Response:
     announced = request.content_length or 0
     ends = request.environ.get("wsgi.input_terminated", False)  # else a read beyond the end would wait for ever
     if response.status_code >= 400 and ends and announced <= MAX_DISCARDED_BYTES:
-        with suppress(OSError):  # the client is gone
+        with suppress(OSError, ParseException):  # the client is gone, or sends what nobody can read
             while announced > 0 and request.environ["wsgi.input"].read(64 * 1024):
                 pass
     return response

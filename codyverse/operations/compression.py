@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
     app.config.update(
         COMPRESS_REGISTER=False,
         COMPRESS_ALGORITHM=ALGORITHMS,
-        COMPRESS_ALGORITHM_STREAMING=["zstd", "br"],
+        COMPRESS_ALGORITHM_STREAMING=ALGORITHMS,
         COMPRESS_MIN_SIZE=SMALLEST,
         COMPRESS_ZSTD_LEVEL=3,
         COMPRESS_BR_LEVEL=4,
@@ -38,9 +38,12 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def shrink(response: Response) -> Response:
         response.vary.add("Accept-Encoding")
-        # flask-compress takes `br;q=0` for a wish.
+        accepted = dict(request.accept_encodings)
+        # flask-compress takes `br;q=0` for a wish, and what `*` leaves over for anything.
         wanted = any(request.accept_encodings[algorithm] > 0 for algorithm in ALGORITHMS)
-        if not wanted or response.cache_control.no_store:
+        unclear = "*" in accepted and 0 in accepted.values()
+        partial = response.status_code == 206  # its bytes are counted in the whole as it is
+        if not wanted or unclear or partial or response.cache_control.no_store:
             return response
         if hasattr(response.response, "close"):  # a file, which the compressed stream in its place would leave open
             response.call_on_close(response.response.close)

@@ -1,11 +1,14 @@
 """What stands before every view; tests/http/test_bombs.py tries the same, and what gunicorn refuses, on the real server."""
 
+import socket
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
 from codyverse.accounts.models import users
 from codyverse.http.json import MAX_VALUES
+from tests.server import Server
 
 LOGIN, REGISTER, ME = "/api/v1/auth/login", "/api/v1/auth/register", "/api/v1/me"
 
@@ -155,3 +158,23 @@ def test_the_place_in_the_body_is_named(learner, body, field):
     answer = learner.client.patch(ME, data=body, content_type="application/json")
 
     assert (answer.status_code, list(answer.json["errors"])) == (400, [field])
+
+
+BROKEN_BODIES = {
+    "a size that is no number": b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "a negative size": b"Transfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n",
+    "a wrong end of a chunk": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx\r\n0\r\n\r\n",
+    "an early end": b"Content-Length: 90\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
+def test_a_body_that_is_framed_wrongly_is_400(database_url: str, tmp_path: Path) -> None:
+    with Server(tmp_path, database_url) as server:
+        for name, rest in BROKEN_BODIES.items():
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+                head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                connection.sendall(head + rest)
+                connection.shutdown(socket.SHUT_WR)
+                answer = connection.makefile("rb").readline()
+            assert answer.startswith(b"HTTP/1.1 400 "), (name, answer)

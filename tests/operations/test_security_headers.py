@@ -393,3 +393,9 @@ def test_the_rating_can_fail(make: Make) -> None:
     response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'"
     assert rate_cookies(response) == -40
     assert score(response, client.get("/", base_url="http://learn.example.org")) < 50
+
+
+@pytest.mark.parametrize("member", ["document-uri", "blocked-uri", "violated-directive"])
+def test_a_report_of_anything_but_texts_is_counted_and_breaks_nothing(client: FlaskClient, member: str) -> None:
+    deep = b'{"csp-report": {"' + member.encode() + b'": ' + b"[" * 900 + b"]" * 900 + b"}}"
+    assert client.post(REPORTS, data=deep, content_type=CSP_REPORT).status_code == 204

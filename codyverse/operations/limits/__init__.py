@@ -23,6 +23,7 @@ from codyverse.operations.limits.sign_in import Exceeded, SignInLimits
 View = TypeVar("View", bound=Callable[..., Any])
 
 FREE = frozenset({"/livez", "/readyz", "/health"})
+SIGN_IN = ("/api/v1/auth/login", "/api/v1/auth/register")  # counted by sign_in.py
 API = "/api/"
 
 
@@ -81,7 +82,9 @@ def _is_free() -> bool:
 
 
 def _has_no_client() -> bool:
-    return _is_free() or request.url_rule is None or request.endpoint == "static" or request.method == "OPTIONS"
+    rule = request.url_rule.rule if request.url_rule else None
+    # Signing in has limits of its own: a reader without an account must not use up what a class behind his address signs in with.
+    return _is_free() or rule in (None, *SIGN_IN) or request.endpoint == "static" or request.method == "OPTIONS"
 
 
 def _is_no_operation() -> bool:
