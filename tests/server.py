@@ -69,7 +69,7 @@ class Server:
         assert self.process.poll() is None, self._log.read_text("utf-8", "replace")
         try:
             return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def workers(self) -> list[int]:
