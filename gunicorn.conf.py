@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from codyverse.operations import components
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
@@ -49,3 +50,10 @@ def when_ready(server):
     """Tell where the platform is, once it answers."""
     where = " and ".join(str(listener) for listener in server.LISTENERS)
     print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
+
+
+def worker_exit(server, worker):
+    """Close what the worker has open: counts are added up, events written, connections closed."""
+    application = getattr(worker, "wsgi", None)  # missing when it could not be loaded
+    if application is not None:
+        components.of(application).close()

@@ -15,7 +15,18 @@ from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
 from codyverse.migrations import cli as migrations_cli
-from codyverse.operations import compression, cors, health, limits, limits_cli, logging, proxies, security_headers
+from codyverse.operations import (
+    components,
+    compression,
+    cors,
+    health,
+    limits,
+    limits_cli,
+    logging,
+    proxies,
+    security_headers,
+    tallies,
+)
 from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
@@ -29,9 +40,13 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SECRET_KEY=settings.secret_key,
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
     )
-    app.extensions["codyverse.database"] = Database(settings)
 
     logging.init_app(app)
+    components.init_app(app)
+    tallies.init_app(app)
+    app.extensions["codyverse.database"] = Database(settings)
+    components.of(app).add("database", app.extensions["codyverse.database"].close)
+
     errors.init_app(app)
     json.init_app(app)
     proxies.init_app(app)

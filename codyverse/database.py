@@ -10,22 +10,21 @@ Both carry `now`, the moment at which they began, by the process's clock: every 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 
+from codyverse.claims import claims_in
 from config import Settings
 
 insert = postgresql.insert  # with ON CONFLICT, which SQLite's compiler writes out as well
@@ -108,6 +107,32 @@ class Reader:
 class Transaction(Reader):
     """Statements that take effect together at the end of the `with` block, or not at all."""
 
+    touched: set[str] = field(default_factory=set)
+
+    def touch(self, *tags: str) -> None:
+        """Say that what was read under these tags (see operations/cache) is outdated once this transaction is committed."""
+        self.touched.update(tags)
+
+
+class Changes(Protocol):
+    """Who hears of the tags that transactions touch."""
+
+    def begin(self, tags: Collection[str]) -> None:
+        """Hear that tags are about to change: nothing that is read from now on may be kept until `end`, or until it lapses."""
+
+    def end(self, tags: Collection[str]) -> None:
+        """Hear that they have changed: nothing that was read before may be used any more."""
+
+
+class NobodyListens:
+    """Changes that nobody has to hear of, since nothing is kept."""
+
+    def begin(self, tags: Collection[str]) -> None:
+        """Do nothing."""
+
+    def end(self, tags: Collection[str]) -> None:
+        """Do nothing."""
+
 
 class NestedTransactionError(RuntimeError):
     """A use case opened a transaction while this thread already had one: it must be handed on instead."""
@@ -116,8 +141,9 @@ class NestedTransactionError(RuntimeError):
 class Database:
     """One database, its connections, and the clock that dates what is done with it."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now, changes: Changes | None = None) -> None:
         self.clock = clock
+        self._changes = changes or NobodyListens()
         self.url = _driver_url(settings.database_url)
         self._thread = threading.local()
         if self.url.get_backend_name() == "sqlite":
@@ -147,7 +173,13 @@ class Database:
         self._thread.busy = True
         try:
             with self.engine.begin() as connection:
-                yield Transaction(connection, self.clock())
+                tx = Transaction(connection, self.clock())
+                yield tx
+                if tx.touched:
+                    self._changes.begin(tx.touched)
+            # Had the commit failed, nobody would know whether it took effect: what was begun lapses by itself.
+            if tx.touched:
+                self._changes.end(tx.touched)
         finally:
             self._thread.busy = False
 
@@ -159,12 +191,15 @@ class Database:
         """
         if self.dialect == "sqlite":
             # SQLite has one writer at a time, so the claim must be taken before the wait for the turn.
-            with _claims_beside(self._file).held(claim) as mine:
+            with ExitStack() as held:
+                try:
+                    mine = held.enter_context(claims_in(self._file.with_name(f"{self._file.name}-claims")).held(claim))
+                except OSError as error:  # to the caller it is the database that cannot be written
+                    raise sa.exc.OperationalError("claiming", None, error) from error
                 if not mine:
                     yield None
                     return
-                with self.transaction() as tx:
-                    yield tx
+                yield held.enter_context(self.transaction())
         else:
             with self.transaction() as tx:
                 mine = tx.execute(_TRY_ADVISORY_LOCK, {"claim": claim}).scalar_one()
@@ -248,61 +283,3 @@ def _postgresql_engine(url: URL, settings: Settings) -> sa.Engine:
             "options": f"-c timezone=UTC -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms}",
         },
     )
-
-
-class _FileClaims:
-    """Claims between threads and processes of one host: a lock on one byte of a file a claim.
-
-    POSIX record locks vanish when their process ends. They belong to the whole process, so threads are kept apart by a set.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pid = 0
-        self._descriptor = -1
-        self._held: set[int] = set()
-        self._guard = threading.Lock()
-
-    @contextmanager
-    def held(self, claim: int) -> Iterator[bool]:
-        """Hold the claim for the block, if it is free; yields whether it is."""
-        if not self._take(claim):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with self._guard:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, claim)
-                self._held.discard(claim)
-
-    def _take(self, claim: int) -> bool:
-        with self._guard:
-            if self._pid != os.getpid():
-                # Never closed: closing any descriptor of the file would end every lock that this process has on it.
-                try:
-                    self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-                except OSError as error:  # to the caller it is the database that cannot be written
-                    raise sa.exc.OperationalError("opening the file of claims", None, error) from error
-                self._pid = os.getpid()
-                self._held.clear()
-            if claim in self._held:
-                return False
-            try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, claim)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    return False
-                raise sa.exc.OperationalError("locking the file of claims", None, error) from error
-            self._held.add(claim)
-            return True
-
-
-_claims: dict[Path, _FileClaims] = {}
-_claims_guard = threading.Lock()
-
-
-def _claims_beside(database_file: Path) -> _FileClaims:
-    path = database_file.with_name(f"{database_file.name}-claims")
-    with _claims_guard:
-        return _claims.setdefault(path, _FileClaims(path))

@@ -88,13 +88,41 @@ class Settings:
         usable_database_url,
         secret=True,
     )
-    database_pool_size: int = setting(5, "Connections that one process keeps at the most.", validate.Range(min=1, max=100))
+    database_pool_kept: int = setting(
+        2, "Connections to the database that a process keeps while it has nothing to do.", validate.Range(min=1, max=100)
+    )
+    database_pool_size: int = setting(
+        20, "Connections to the database that a process has at the most.", validate.Range(min=1, max=100)
+    )
+    database_pool_wait_s: float = setting(
+        2.0, "Seconds to wait for a connection when all are in use.", validate.Range(min=0.01, max=60)
+    )
+    database_pool_recycle_s: int = setting(
+        1800, "Seconds after which a connection is replaced by a new one.", validate.Range(min=10, max=86_400)
+    )
     database_connect_timeout_s: int = setting(
         3, "Seconds to wait for PostgreSQL to accept a connection.", validate.Range(min=1, max=60)
     )
     database_statement_timeout_s: float = setting(
-        10.0, "Seconds after which PostgreSQL ends a statement.", validate.Range(min=0.1, max=600)
+        2.5, "Seconds that a statement may take on PostgreSQL.", validate.Range(min=0.1, max=600)
     )
+    database_lock_timeout_s: float = setting(
+        2.0, "Seconds that a statement may wait for a lock of another one.", validate.Range(min=0.1, max=600)
+    )
+    database_idle_in_transaction_timeout_s: float = setting(
+        10.0, "Seconds after which PostgreSQL ends a transaction in which nothing happens.", validate.Range(min=0.1, max=600)
+    )
+    slow_statement_ms: float = setting(
+        100.0, "Milliseconds from which a statement is logged as slow.", validate.Range(min=0, max=600_000)
+    )
+    breaker_database: str = setting(
+        "5 per 30 seconds", "Failures of the database after which it is left alone for a while.", usable_limit
+    )
+    breaker_database_open_s: float = setting(
+        2.0, "Seconds for which it is left alone before one request tries again.", validate.Range(min=0.1, max=600)
+    )
+    breaker_redis: str = setting("10 per 5 seconds", "The same for Redis.", usable_limit)
+    breaker_redis_open_s: float = setting(1.0, "The same for Redis.", validate.Range(min=0.1, max=600))
     database_busy_timeout_s: float = setting(
         5.0, "Seconds to wait for another writer of the SQLite file.", validate.Range(min=0.1, max=60)
     )
@@ -139,6 +167,27 @@ class Settings:
         "/dev/shm",  # noqa: S108  (what we find there is checked before it is used)
         "Folder in memory, for counters that may end with the host; empty: they are kept in the instance folder.",
     )
+    cache_process_entries: int = setting(100, "Entries that a process keeps (L1).", validate.Range(min=1, max=1_000_000))
+    cache_process_s: int = setting(300, "Seconds for which it uses them (L1).", validate.Range(min=1, max=86_400))
+    cache_host_entries: int = setting(
+        500, "Entries that the processes of a host share (L2).", validate.Range(min=1, max=1_000_000)
+    )
+    cache_host_s: int = setting(1800, "Seconds for which they use them (L2).", validate.Range(min=1, max=604_800))
+    cache_cluster_entries: int = setting(
+        1000, "Entries that the hosts share through Redis (L3).", validate.Range(min=1, max=10_000_000)
+    )
+    cache_cluster_s: int = setting(3600, "Seconds for which they use them (L3).", validate.Range(min=1, max=604_800))
+    responses_mb: int = setting(32, "Megabytes of finished answers that a process keeps.", validate.Range(min=1, max=16_384))
+    static_max_age_s: int = setting(
+        604_800,
+        "Seconds for which browsers keep the files of pages, whose addresses change with them.",
+        validate.Range(min=0, max=31_536_000),
+    )
+    events_queue: int = setting(
+        10_000,
+        "Events of little weight (views, time spent) that wait to be written; more are dropped and counted.",
+        validate.Range(min=1, max=1_000_000),
+    )
     limit_client: str = setting("1000 per 15 minutes", "Requests of one client: an account, else an address.", usable_limit)
     limit_endpoint: str = setting("100 per minute", "Requests of one client to one operation of the API.", usable_limit)
     limit_upload: str = setting("10 per minute", "Uploads of one client.", usable_limit)
@@ -153,3 +202,8 @@ class Settings:
     feature_security: bool = setting(True, "Send security headers, redirect to HTTPS, demand CSRF tokens.")
     feature_rate_limit: bool = setting(True, "Count requests and refuse what is too much.")
     feature_compression: bool = setting(True, "Compress answers.")
+    feature_caching: bool = setting(True, "Keep what was read from the database (L1, L2, and with Redis L3).")
+    feature_circuit_breaker: bool = setting(True, "Leave the database and Redis alone for a while after they have failed.")
+    feature_optimization: bool = setting(
+        True, "Keep finished answers to public reads, complete with headers, and write events in batches."
+    )

@@ -6,4 +6,5 @@ DIFFERENT: dict[str, Any] = {
     "log_level": "DEBUG",
     "session_cookie_secure": False,  # also a phone in the same network may sign in, over plain HTTP
     "https": False,
+    "static_max_age_s": 3600,
 }

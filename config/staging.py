@@ -2,4 +2,4 @@
 
 from typing import Any
 
-DIFFERENT: dict[str, Any] = {"log_level": "INFO"}
+DIFFERENT: dict[str, Any] = {"log_level": "INFO", "static_max_age_s": 86_400}

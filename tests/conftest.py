@@ -28,6 +28,7 @@ from codyverse.database import Database
 from codyverse.learning import content
 from codyverse.learning.models import courses, lessons
 from codyverse.learning.service.catalogue import import_catalogue
+from codyverse.operations import components
 from tests import postgresql
 
 IMAGE = Path(__file__).parent / "content/machines/images/three-dots.svg"
@@ -130,7 +131,7 @@ def app(settings: config.Settings, clock: Clock) -> Iterator[Flask]:
     database: Database = app.extensions["codyverse.database"]
     database.clock = clock
     yield app
-    database.close()
+    components.of(app).close()
 
 
 @pytest.fixture

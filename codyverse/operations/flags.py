@@ -1,6 +1,6 @@
 """The report's feature flags (row R22): settings `feature_…`, each of which switches its part off cleanly.
 
-A flag exists when its part does, so what `/health` shows is what can be switched: security, rateLimit, compression so far.
+A flag exists when its part does, so what `/health` shows is what can be switched.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
-import stat
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -15,7 +13,7 @@ from limits import RateLimitItemPerSecond
 
 from codyverse.operations.limits import storage
 from codyverse.operations.limits.headers import standing
-from codyverse.operations.limits.storage import HostStorage, path_of
+from codyverse.operations.limits.storage import HostStorage
 from tests.operations.hammering import hammer
 
 EXPIRY_S = 60
@@ -180,36 +178,3 @@ def test_a_child_that_was_forked_counts_with_its_parent(tmp_path: Path) -> None:
         os._exit(0 if host.acquire_sliding_window_entry("k", 2, 900) else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert not host.acquire_sliding_window_entry("k", 2, 900)
-
-
-def test_the_folder_in_memory_is_ours_alone(tmp_path: Path) -> None:
-    path = path_of(str(tmp_path), Path("/srv/codyverse"))
-    assert path.parent.parent == tmp_path
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert path_of(str(tmp_path), Path("/srv/codyverse")) == path
-    assert path_of(str(tmp_path), Path("/srv/another")) != path
-
-
-def _others_may_read_it(folder: Path) -> None:
-    folder.mkdir()
-    folder.chmod(0o755)
-
-
-def _a_link(folder: Path) -> None:
-    folder.symlink_to("/tmp", target_is_directory=True)
-
-
-def _a_file(folder: Path) -> None:
-    folder.touch()
-
-
-@pytest.mark.parametrize("put", [_others_may_read_it, _a_link, _a_file])
-def test_what_others_put_in_the_place_of_the_folder_is_not_used(tmp_path: Path, put: Any) -> None:
-    folder = path_of(str(tmp_path), Path("/srv/codyverse")).parent
-    folder.rmdir()
-    put(folder)
-    assert path_of(str(tmp_path), Path("/srv/codyverse")) == Path("/srv/codyverse/limits.sqlite3")
-
-
-def test_without_memory_the_instance_folder_is_used(tmp_path: Path) -> None:
-    assert path_of("", tmp_path) == path_of(str(tmp_path / "missing"), tmp_path) == tmp_path / "limits.sqlite3"

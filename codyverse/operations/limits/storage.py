@@ -9,7 +9,6 @@ processes never both get the last entry, and nobody holds the file while Python 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 import threading
@@ -172,19 +171,3 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
         connection.execute(f"PRAGMA max_page_count = {LARGEST_PAGES}")
         connection.executescript(_SCHEMA)
         return connection
-
-
-def path_of(memory_path: str, instance_path: Path) -> Path:
-    """Return where this installation's counters lie: in a folder of ours in memory, else in the instance folder."""
-    name = "limits.sqlite3"
-    if memory_path:
-        # Accounts of the host share such a folder: one that somebody else made in our place, or may read, is not used.
-        folder = Path(memory_path) / f"codyverse-{hashlib.sha256(str(instance_path).encode()).hexdigest()[:16]}"
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-        except OSError:
-            return instance_path / name
-        if found.st_mode & 0o170777 == 0o040700 and found.st_uid == os.geteuid():
-            return folder / name
-    return instance_path / name

@@ -16,7 +16,8 @@ from limits.storage import RedisStorage, SlidingWindowCounterSupport, Storage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from codyverse.operations.limits.storage import HostStorage, path_of
+from codyverse.operations import host_memory
+from codyverse.operations.limits.storage import HostStorage
 from config import Settings
 
 log = logging.getLogger("codyverse.limits")
@@ -200,7 +201,7 @@ class Tiers(Storage, SlidingWindowCounterSupport):
 def of(settings: Settings) -> Tiers:
     """Return the tiers of an installation."""
     tiers = [
-        Tier("the host", HostStorage(f"host://{path_of(settings.memory_path, settings.instance_path)}")),
+        Tier("the host", HostStorage(f"host://{host_memory.folder(settings) / 'limits.sqlite3'}")),
         Tier("the process", HostStorage("host://")),
     ]
     if settings.redis_url:

@@ -1,0 +1,151 @@
+"""Which of what was read is outdated: tags and their generations, in memory that all processes of a host share.
+
+What is kept carries `as_of`, a number that was read before it was loaded, and the slots of its tags. Every change takes the next
+number as the generation of each tag it touched, so a kept value is good while no generation of its tags is above its `as_of`.
+A look-up costs a few hundred nanoseconds, no lock and no system call, and no process trusts a value that is older than a commit,
+whoever made it: a worker, a job or a `flask` command.
+
+A change is told twice. `begin`, before the commit, makes the tags unfit for keeping anything; `end`, after it, gives them their
+new generation. A writer that is killed in between leaves them unfit for LAPSES_S: too little is kept then, never too long.
+
+Tags share a fixed number of slots. Two tags in one slot outdate each other's values, which costs a load and no more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SLOTS = 65_536
+LAPSES_S = 15.0  # longer than any commit may take
+CHANGING = 2**63  # the generation of a tag that is being changed: above every number
+
+# 64-bit words of the header, then three for each slot: its generation, how many writers are changing it, when that lapses.
+_BOOT, _LAST, _FLOOR, _HEARD_UNTIL = range(4)
+_HEADER = 512
+_WRITERS, _LAPSES_AT = 1, 2
+_SIZE = 8 * (_HEADER + 3 * SLOTS)
+
+Slots = tuple[int, ...]
+
+
+class Generations:
+    """The tags of one host."""
+
+    def __init__(self, path: Path, guarded: bool = False, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """Open or make the file. Raises OSError. With `guarded` nothing is fresh while `heard` has not been said lately."""
+        self._guarded = guarded
+        self._now = monotonic_ns
+        self._turn = threading.Lock()
+        self._lock = os.open(path.with_name(f"{path.name}-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with self._alone():
+                if os.fstat(file).st_size != _SIZE:
+                    os.ftruncate(file, 0)
+                    # Not a hole: memory that the host does not have would end the process at the first write to it.
+                    os.posix_fallocate(file, 0, _SIZE)
+                self._map = mmap.mmap(file, _SIZE)
+                self._words = memoryview(self._map).cast("Q")
+                self._begin_anew_after_a_boot()
+        finally:
+            os.close(file)
+
+    def as_of(self) -> int:
+        """Return the number to take before loading what will be kept."""
+        return self._words[_LAST]
+
+    @staticmethod
+    def slots(tags: Iterable[str]) -> Slots:
+        """Return where the generations of the tags lie."""
+        return tuple(sorted({_HEADER + 3 * (zlib.crc32(tag.encode()) % SLOTS) for tag in tags}))
+
+    def fresh(self, as_of: int, slots: Slots) -> bool:
+        """Say whether what was loaded as of a number is as good as a new load."""
+        words = self._words
+        if as_of < words[_FLOOR]:
+            return False
+        for slot in slots:
+            if words[slot] > as_of:
+                if words[slot] == CHANGING:
+                    self._end_if_lapsed(slot)
+                return False
+        return not self._guarded or words[_HEARD_UNTIL] > self._now()
+
+    def begin(self, tags: Collection[str]) -> None:
+        """Hear that tags are about to change."""
+        with self._alone():
+            now = self._now()
+            for slot in self.slots(tags):
+                lapsed = self._words[slot + _LAPSES_AT] <= now
+                self._words[slot + _WRITERS] = 1 if lapsed else self._words[slot + _WRITERS] + 1
+                self._words[slot + _LAPSES_AT] = now + int(LAPSES_S * 1e9)
+                self._words[slot] = CHANGING
+
+    def end(self, tags: Collection[str]) -> None:
+        """Hear that tags have changed."""
+        with self._alone():
+            for slot in self.slots(tags):
+                self._words[slot + _WRITERS] = max(0, self._words[slot + _WRITERS] - 1)
+                if self._words[slot + _WRITERS] == 0:
+                    self._settle(slot)
+
+    def outdate_all(self) -> None:
+        """Make everything that was loaded before this outdated."""
+        with self._alone():
+            self._words[_FLOOR] = self._next()
+
+    def heard(self, for_s: float) -> None:
+        """Trust, for so many seconds, that every change of other hosts is heard of."""
+        self._words[_HEARD_UNTIL] = self._now() + int(for_s * 1e9)
+
+    def unheard(self) -> None:
+        """Trust nothing until something is heard again."""
+        self._words[_HEARD_UNTIL] = 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._words.release()
+        self._map.close()
+        os.close(self._lock)
+
+    def _end_if_lapsed(self, slot: int) -> None:
+        if self._words[slot + _LAPSES_AT] <= self._now():
+            with self._alone():
+                if self._words[slot] == CHANGING and self._words[slot + _LAPSES_AT] <= self._now():
+                    self._words[slot + _WRITERS] = 0
+                    self._settle(slot)
+
+    def _settle(self, slot: int) -> None:
+        self._words[slot + _LAPSES_AT] = 0
+        self._words[slot] = self._next()
+
+    def _next(self) -> int:
+        self._words[_LAST] += 1
+        return self._words[_LAST]
+
+    def _begin_anew_after_a_boot(self) -> None:
+        # Where there is no memory folder the file outlives the host's uptime, by which lapses are told.
+        boot = zlib.crc32(Path("/proc/sys/kernel/random/boot_id").read_bytes()) + 1
+        if self._words[_BOOT] != boot:
+            last = self._words[_LAST]
+            if self._words[_BOOT]:
+                self._map[:] = bytes(_SIZE)
+            self._words[_BOOT] = boot
+            self._words[_LAST] = self._words[_FLOOR] = last + 1
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._turn:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)  # between processes; it ends with the process that holds it
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
