@@ -25,6 +25,7 @@ HEADERS = ("RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Re
 
 def counters(app: Flask) -> dict[str, int]:
     """The entries of the present windows, by the part of the key that says who and where."""
+    limits.of(app).meter.leases.give_back()
     storage = limits.of(app).tiers
     return {
         "/".join(name.split("/")[2:-3]): storage.get_sliding_window(name, int(name.split("/")[-2]) * 60)[2]

@@ -9,6 +9,7 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
+from codyverse.operations import limits
 from tests.operations.limited import choose, chosen, settings, time
 
 LOGIN = "/api/v1/auth/login"
@@ -17,6 +18,7 @@ LOGIN = "/api/v1/auth/login"
 @pytest.fixture
 def flask(app: Flask) -> Any:
     def run(*arguments: str) -> Result:
+        limits.of(app).meter.leases.give_back()
         return app.test_cli_runner().invoke(args=["limits", *arguments])
 
     return run

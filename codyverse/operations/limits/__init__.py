@@ -1,8 +1,9 @@
-"""How much a client may ask for: flask-limiter over counters of our own (see `tiers`).
+"""How much a client may ask for, counted by `leases` over counters of our own (see `tiers`).
 
 A request is counted against its address before anything is known of it, then, once it is known who sends it, against the client
 and the operation. `/livez`, `/readyz` and `/health` are free; static files, addresses where nothing is, and CORS preflights count
-against the address only, since nobody has to be looked up for them.
+against the address only, since nobody has to be looked up for them. Uploads, which are few and dear, are counted one by one by
+flask-limiter; what every request meets would cost four times as much with it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
+import limits as counting
 from flask import Flask, Response, current_app, g, request
-from flask_limiter import ApplicationLimit, Limit, Limiter, RequestLimit
+from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 
 from codyverse.errors import TooManyRequests
+from codyverse.operations import components
 from codyverse.operations.limits import headers, tiers
 from codyverse.operations.limits.addresses import address
-from codyverse.operations.limits.sign_in import Exceeded, SignInLimits
+from codyverse.operations.limits.leases import Exceeded, Leases
+from codyverse.operations.limits.sign_in import SignInLimits
+from config import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -27,12 +32,33 @@ SIGN_IN = ("/api/v1/auth/login", "/api/v1/auth/register")  # counted by sign_in.
 API = "/api/"
 
 
+class Meter:
+    """The limits that every request meets."""
+
+    def __init__(self, settings: Settings, storage: tiers.Tiers) -> None:
+        self.leases = Leases(storage)
+        self._address = counting.parse(settings.limit_address)
+        self._client = counting.parse(settings.limit_client)
+        self._endpoint = counting.parse(settings.limit_endpoint)
+
+    def address(self, address: str) -> headers.Standing:
+        """Count a request against its address; returns how that stands. Raises Exceeded."""
+        return self.leases.spend("address", self._address, self._address.key_for("address", address, "address"))
+
+    def client(self, client: str, operation: str | None) -> list[headers.Standing]:
+        """Count a request against its client and, of the API, the operation; returns how both stand. Raises Exceeded."""
+        told = [self.leases.spend("client", self._client, self._client.key_for("client", client, "client"))]
+        if operation is not None:
+            told.append(self.leases.spend("endpoint", self._endpoint, self._endpoint.key_for("client", client, operation)))
+        return told
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of an application."""
 
     tiers: tiers.Tiers
-    limiters: tuple[Limiter, Limiter]
+    meter: Meter
     sign_in: SignInLimits
 
 
@@ -72,51 +98,56 @@ def count_registration() -> None:
             _refuse(error.standing, "Too many registrations and attempts to sign in.")
 
 
-def _refuse(told: headers.Standing, why: str) -> NoReturn:
-    g.refused = told
+def _refuse(told: headers.Standing, why: str = "Too many requests.") -> NoReturn:
+    g.limits_told = [told]
     raise TooManyRequests(f"{why} Try again in {told.wait_s} {'second' if told.wait_s == 1 else 'seconds'}.") from None
-
-
-def _is_free() -> bool:
-    return request.url_rule is not None and request.url_rule.rule in FREE
 
 
 def _has_no_client() -> bool:
     rule = request.url_rule.rule if request.url_rule else None
     # Signing in has limits of its own: a reader without an account must not use up what a class behind his address signs in with.
-    return _is_free() or rule in (None, *SIGN_IN) or request.endpoint == "static" or request.method == "OPTIONS"
+    return rule in (None, *SIGN_IN) or request.endpoint == "static" or request.method == "OPTIONS"
 
 
-def _is_no_operation() -> bool:
-    return not request.path.startswith(API)
+def _is_upload() -> bool:
+    return getattr(current_app.view_functions.get(request.endpoint or ""), "is_upload", False)
 
 
-def _is_no_upload() -> bool:
-    return not getattr(current_app.view_functions[request.endpoint or ""], "is_upload", False)
-
-
-def _operation() -> str:
-    rule = request.url_rule.rule if request.url_rule else "-"
-    return f"{'GET' if request.method == 'HEAD' else request.method} {rule}"
-
-
-def _standing(counted: RequestLimit, storage: tiers.Tiers) -> headers.Standing:
-    scope = counted.request_args[-1]
-    policy = scope if scope in headers.POLICIES else "endpoint"
-    window = storage.get_sliding_window(counted.key, counted.limit.get_expiry())
-    return headers.standing(policy, counted.limit, window)
+def operation(method: str, rule: str) -> str:
+    """Return the name of an operation, as the keys of its counters have it."""
+    return f"{'GET' if method == 'HEAD' else method} {rule}"
 
 
 def _tell(response: Response) -> Response:
     """Send the headers: with every answer of the API, and with every refusal."""
-    limits = of(current_app)
-    told: headers.Standing | None = g.get("refused")
-    if told is None and limits is not None and request.path.startswith(API):
-        counted = [each for limiter in limits.limiters for each in limiter.current_limits]
-        told = min((_standing(each, limits.tiers) for each in counted), key=lambda standing: standing.remaining, default=None)
-    if told is not None:
-        headers.send(response, told)
+    told: list[headers.Standing] = g.get("limits_told", [])
+    if told and (request.path.startswith(API) or response.status_code == 429):
+        headers.send(response, min(told, key=lambda standing: standing.remaining))
     return response
+
+
+def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client: Callable[[], str]) -> None:
+    def standing(counted: RequestLimit) -> headers.Standing:
+        window = storage.get_sliding_window(counted.key, counted.limit.get_expiry())
+        return headers.standing("upload", counted.limit, window)
+
+    limiter = Limiter(
+        client,
+        app=app,
+        strategy="sliding-window-counter",
+        storage_uri="tiers://",
+        storage_options={"tiers": storage.tiers},  # type: ignore[dict-item]
+        key_prefix="client",
+        headers_enabled=False,
+        application_limits=[ApplicationLimit(limit_provider=settings.limit_upload, scope="upload")],
+        on_breach=lambda exceeded: _refuse(standing(exceeded)),
+    )
+    limiter.request_filter(lambda: not _is_upload())
+
+    @app.before_request
+    def tell_of_upload() -> None:
+        if _is_upload():
+            g.limits_told += [standing(counted) for counted in limiter.current_limits]
 
 
 def init_app(app: Flask, client: Callable[[], str]) -> None:
@@ -125,37 +156,22 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
     if not settings.feature_rate_limit:
         return
     storage = tiers.of(settings)
+    meter = Meter(settings, storage)
 
-    def limiter(name: str, key: Callable[[], str], **limits: Any) -> Limiter:
-        def refuse(exceeded: RequestLimit) -> NoReturn:
-            _refuse(_standing(exceeded, storage), "Too many requests.")
+    @app.before_request
+    def count() -> None:
+        if request.path in FREE:
+            return
+        try:
+            g.limits_told = [meter.address(address())]
+            if not _has_no_client():
+                rule = request.url_rule.rule if request.url_rule else ""
+                called = operation(request.method, rule) if request.path.startswith(API) else None
+                g.limits_told += meter.client(client(), called)
+        except Exceeded as error:
+            _refuse(error.standing)
 
-        return Limiter(
-            key,
-            app=app,
-            strategy="sliding-window-counter",
-            storage_uri="tiers://",
-            storage_options={"tiers": storage.tiers},  # type: ignore[dict-item]
-            key_prefix=name,
-            request_identifier=_operation,
-            headers_enabled=False,
-            on_breach=refuse,
-            **limits,
-        )
-
-    by_address = limiter(
-        "address", address, application_limits=[ApplicationLimit(limit_provider=settings.limit_address, scope="address")]
-    )
-    by_address.request_filter(_is_free)
-    by_client = limiter(
-        "client",
-        client,
-        application_limits=[ApplicationLimit(limit_provider=settings.limit_client, scope="client")],
-        default_limits=[
-            Limit(settings.limit_endpoint, exempt_when=_is_no_operation),
-            Limit(settings.limit_upload, scope="upload", shared=True, exempt_when=_is_no_upload),
-        ],
-    )
-    by_client.request_filter(_has_no_client)
-    app.extensions["codyverse.limits"] = Limits(storage, (by_address, by_client), SignInLimits(settings, storage, address))
+    _count_uploads(app, settings, storage, client)
     app.after_request(_tell)
+    app.extensions["codyverse.limits"] = Limits(storage, meter, SignInLimits(settings, storage, address))
+    components.of(app).add("limits", meter.leases.close)

@@ -15,17 +15,10 @@ import limits
 from limits import RateLimitItem
 
 from codyverse.errors import WrongCredentials
-from codyverse.operations.limits.headers import Standing, standing
+from codyverse.operations.limits.headers import standing
+from codyverse.operations.limits.leases import Exceeded
 from codyverse.operations.limits.tiers import Tiers
 from config import Settings
-
-
-class Exceeded(Exception):
-    """One attempt too many; `standing` says with which policy and until when."""
-
-    def __init__(self, told: Standing) -> None:
-        super().__init__(told.policy)
-        self.standing = told
 
 
 class SignInLimits:

@@ -44,8 +44,8 @@ RETURNING previous = 0 AND current = :amount
 """  # noqa: S608  (built from the constants above)
 _READ = f"SELECT {_PREVIOUS}, {_CURRENT}, {_LEFT} FROM counters WHERE name = :name AND ends > :now"  # noqa: S608  (as above)
 _RELEASE = """
-UPDATE counters SET previous = previous - (current = 0), current = current - (current > 0)
-WHERE name = :name AND previous + current > 0
+UPDATE counters SET previous = max(0, previous - max(0, :amount - current)), current = max(0, current - :amount)
+WHERE name = :name
 """
 _SWEEP = "DELETE FROM counters WHERE name IN (SELECT name FROM counters WHERE ends <= ? ORDER BY ends LIMIT ?)"
 # Short windows go first: an attacker who fills the file does not get rid of failed attempts to sign in that way.
@@ -104,10 +104,10 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
         """Forget the entries."""
         self.clear(key)
 
-    def release(self, key: str) -> None:
-        """Take one entry back."""
+    def release(self, key: str, amount: int = 1) -> None:
+        """Take entries back, from the present window or else from the one before."""
         with self._turn:
-            self._execute(_RELEASE, {"name": key})
+            self._execute(_RELEASE, {"name": key, "amount": amount})
 
     def names(self) -> list[str]:
         """Return the keys of the counters that count."""

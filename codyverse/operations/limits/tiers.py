@@ -34,9 +34,12 @@ class SharedStorage(RedisStorage):
     STORAGE_SCHEME = None  # type: ignore[assignment]  # `redis://` stays the name of the class that this one extends
 
     _RELEASE = b"""
+    local left = tonumber(ARGV[1])
     for _, key in ipairs(KEYS) do
-        if (tonumber(redis.call('get', key)) or 0) > 0 then
-            return redis.call('decr', key)
+        local taken = math.min(left, tonumber(redis.call('get', key)) or 0)
+        if taken > 0 then
+            redis.call('decrby', key, taken)
+            left = left - taken
         end
     end
     """
@@ -52,9 +55,10 @@ class SharedStorage(RedisStorage):
         )
         self._release = self.get_connection().register_script(self._RELEASE)
 
-    def release(self, key: str) -> None:
-        """Take one entry back, from the present window or else from the one before."""
-        self._release([self.prefixed_key(self._current_window_key(key)), self.prefixed_key(self._previous_window_key(key))])
+    def release(self, key: str, amount: int = 1) -> None:
+        """Take entries back, from the present window or else from the one before."""
+        windows = (self._current_window_key(key), self._previous_window_key(key))
+        self._release([self.prefixed_key(window) for window in windows], [amount])
 
     def names(self) -> list[str]:
         """Return the keys of all counters."""
@@ -153,9 +157,9 @@ class Tiers(Storage, SlidingWindowCounterSupport):
         """Forget a key in every tier that answers."""
         list(self._all("clear_sliding_window", key, expiry))
 
-    def release(self, key: str) -> None:
-        """Take one entry back in every tier that answers."""
-        list(self._all("release", key))
+    def release(self, key: str, amount: int = 1) -> None:
+        """Take entries back in every tier that answers."""
+        list(self._all("release", key, amount))
 
     def names(self) -> list[str]:
         """Return the keys in every tier that answers."""
