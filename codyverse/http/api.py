@@ -44,6 +44,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._prepare_doc_cbks.append(_describe_limits)
 
+    def arguments(self, schema: type[ma.Schema], **kwargs: Any) -> Any:
+        """Have a view given what the schema reads. Made for every request it took as long as the reading."""
+        return super().arguments(schema(), **kwargs)
+
 
 def _describe_limits(operation: dict[str, Any], info: dict[str, Any], **context: Any) -> dict[str, Any]:
     """Document the headers about limits, which come with every answer."""

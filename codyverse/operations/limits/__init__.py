@@ -126,12 +126,19 @@ def _tell(response: Response) -> Response:
     return response
 
 
+class _UploadLimiter(Limiter):
+    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
+        # Finding out that there is nothing to count would cost every other request 35 µs.
+        if _is_upload():
+            super()._check_request_limit(callable_name, in_middleware)
+
+
 def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client: Callable[[], str]) -> None:
     def standing(counted: RequestLimit) -> headers.Standing:
         window = storage.get_sliding_window(counted.key, counted.limit.get_expiry())
         return headers.standing("upload", counted.limit, window)
 
-    limiter = Limiter(
+    limiter = _UploadLimiter(
         client,
         app=app,
         strategy="sliding-window-counter",
@@ -142,7 +149,6 @@ def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client:
         application_limits=[ApplicationLimit(limit_provider=settings.limit_upload, scope="upload")],
         on_breach=lambda exceeded: _refuse(standing(exceeded)),
     )
-    limiter.request_filter(lambda: not _is_upload())
 
     @app.before_request
     def tell_of_upload() -> None:
