@@ -28,6 +28,16 @@ check: $(VENV)/installed-dev  ## format, lint, types, layers, generated document
 faults: $(VENV)/installed-dev servers  ## kill workers during 2,000 completions on each engine, and count
 	@FAULTS=full $(BIN)/pytest -s tests/faults
 
+# The targets below run as they are on a machine that has the servers; QUICK=1, MINUTES=5 or LEARNERS=1000,10000 make them short.
+bench: $(VENV)/installed-dev servers wrk  ## load the service beside bare twins, and say whether the floors are met
+	@$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick)
+
+soak: $(VENV)/installed-dev servers  ## keep 100 connections busy for MINUTES=60, and watch what the workers hold
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
+
+scale: $(VENV)/installed-dev servers  ## measure the main calls at 1,000, 100,000 and 1,000,000 learners
+	@$(BIN)/python -m benchmarks.scale $(if $(LEARNERS),--learners $(LEARNERS))
+
 docs: $(VENV)/installed-dev  ## write the generated documents anew
 	$(BIN)/python docs/generate.py
 
@@ -72,4 +82,11 @@ servers:
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql postgresql-common >/dev/null; \
 	fi
 
-.PHONY: help run test check faults docs lock clean servers
+wrk:
+	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing wrk for the benchmark (once) …"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends wrk >/dev/null; \
+	fi
+	@command -v wrk >/dev/null || { echo "wrk is missing. Type:"; echo "  sudo apt-get install wrk"; exit 1; }
+
+.PHONY: help run test check faults bench soak scale docs lock clean servers wrk

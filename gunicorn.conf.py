@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from codyverse.operations import components
+from codyverse.server import startup
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
@@ -44,6 +45,11 @@ limit_request_field_size = 8190
 control_socket_disable = True
 
 loglevel = "info" if settings.log_level == "INFO" else "warning"  # at debug it prints every setting and connection
+
+
+def on_starting(server):
+    """Refuse to start with more connections than the database has."""
+    startup.check_connections(settings, server.cfg.workers, server.cfg.threads)
 
 
 def when_ready(server):

@@ -10,23 +10,31 @@ from codyverse.accounts import api as accounts_api
 from codyverse.accounts import cli as accounts_cli
 from codyverse.database import Database
 from codyverse.http import api as http_api
-from codyverse.http import auth, clients, conditional, csp_reports, csrf, docs, json, request_limits
+from codyverse.http import auth, batch, clients, conditional, csp_reports, csrf, docs, finishing, json, operators, request_limits
 from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
+from codyverse.learning.api import events as learning_events_api
 from codyverse.migrations import cli as migrations_cli
 from codyverse.operations import (
+    cache,
+    cache_cli,
     components,
     compression,
     cors,
+    database_faults,
     health,
     limits,
     limits_cli,
     logging,
+    metrics,
     proxies,
     security_headers,
+    statements,
+    statements_cli,
     tallies,
 )
+from codyverse.operations.cache import flask_caching
 from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
@@ -44,11 +52,17 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     logging.init_app(app)
     components.init_app(app)
     tallies.init_app(app)
-    app.extensions["codyverse.database"] = Database(settings)
+    cache.init_app(app)
+    flask_caching.init_app(app, extensions.flask_cache)
+    app.extensions["codyverse.database"] = Database(settings, changes=cache.changes(app))
     components.of(app).add("database", app.extensions["codyverse.database"].close)
+    database_faults.init_app(app, app.extensions["codyverse.database"])
+    statements.init_app(app)
 
     errors.init_app(app)
     json.init_app(app)
+    metrics.init_app(app, auth.operator)
+    finishing.init_app(app, app.extensions.get("codyverse.generations"))
     proxies.init_app(app)
     security_headers.init_app(app)
     limits.init_app(app, clients.client)
@@ -60,17 +74,22 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     http_api.init_app(app, extensions.api)
     auth.init_app(app)
     csp_reports.init_app(app)
+    batch.init_app(app)
+    operators.init_app(app)
     docs.init_app(app)
     health.init_app(app)
 
     accounts_api.init_app(app)
     learning_api.init_app(app)
+    learning_events_api.init_app(app)
     learning_pages.init_app(app)
     rewards_api.init_app(app)
 
     migrations_cli.init_app(app)
+    statements_cli.init_app(app)
     accounts_cli.init_app(app)
     learning_cli.init_app(app)
     rewards_cli.init_app(app)
     limits_cli.init_app(app)
+    cache_cli.init_app(app)
     return app

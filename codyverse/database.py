@@ -1,4 +1,4 @@
-"""Engine, reading, writing: the only file that knows SQLite from PostgreSQL.
+"""Reading and writing. With connections.py this is all that knows SQLite from PostgreSQL.
 
     with database.read() as reader:         # autocommit, one statement at a time, no transaction is held
         reader.execute(select(...))
@@ -6,14 +6,16 @@
         tx.execute(insert(...))
 
 Both carry `now`, the moment at which they began, by the process's clock: every time that a use case stores is that one.
+
+Both raise one of UNUSABLE when the database cannot be used: at once (BreakerOpen) after it has failed several times lately.
 """
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +24,18 @@ from typing import Any, Protocol
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import URL, make_url
 
+from codyverse import connections
+from codyverse.calls import Call, stale_at_first, worth_another_attempt
 from codyverse.claims import claims_in
+from codyverse.connections import Fault, fault_of
+from codyverse.operations.breaker import Breaker, BreakerOpen, NullBreaker
+from codyverse.operations.retry import Retries
+from codyverse.pool import Pool, PoolState
 from config import Settings
+
+UNUSABLE = (sa.exc.DBAPIError, sa.exc.TimeoutError, BreakerOpen)  # what a look-up raises when the database cannot be used
+REMEMBERED_S = 10.0  # a silence, by a thread whose request was never said to have ended
 
 insert = postgresql.insert  # with ON CONFLICT, which SQLite's compiler writes out as well
 
@@ -91,23 +101,40 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reader:
     """Statements that only read, each on its own."""
 
     connection: sa.Connection
     now: datetime
+    call: Call
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
-        """Run a statement; raises SQLAlchemy's errors."""
-        return self.connection.execute(statement, parameters)
+        """Run a statement; raises SQLAlchemy's errors. It is run again, once, when its connection turns out to be lost."""
+        try:
+            found = self.connection.execute(statement, parameters)
+        except sa.exc.DBAPIError as error:
+            if fault_of(error) is not Fault.GONE or not self.call.may_try_anew():
+                raise
+            self.connection.rollback()  # there is nothing to undo, but until then SQLAlchemy connects to nothing new
+            found = self.connection.execute(statement, parameters)
+        self.call.answered()
+        return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transaction(Reader):
     """Statements that take effect together at the end of the `with` block, or not at all."""
 
+    begun: bool = False
     touched: set[str] = field(default_factory=set)
+
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        """Run a statement; raises SQLAlchemy's errors."""
+        found = self.connection.execute(statement, parameters)
+        self.begun = True
+        self.call.answered()
+        return found
 
     def touch(self, *tags: str) -> None:
         """Say that what was read under these tags (see operations/cache) is outdated once this transaction is committed."""
@@ -144,15 +171,18 @@ class Database:
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = utc_now, changes: Changes | None = None) -> None:
         self.clock = clock
         self._changes = changes or NobodyListens()
-        self.url = _driver_url(settings.database_url)
+        self.url = connections.driver_url(settings.database_url)
         self._thread = threading.local()
-        if self.url.get_backend_name() == "sqlite":
+        self.breaker = (
+            Breaker.of("database", settings.breaker_database, settings.breaker_database_open_s)
+            if settings.feature_circuit_breaker
+            else NullBreaker("database")
+        )
+        self.retries = Retries(worth_another_attempt)
+        self.engine = connections.engine(self.url, settings)
+        self._reading = self.engine.execution_options(reading=True)
+        if self.dialect == "sqlite":
             self._file = Path(self.url.database or "")
-            self.engine = _sqlite_engine(self.url, settings)
-            self._reading = self.engine.execution_options(reading=True)
-        else:
-            self.engine = _postgresql_engine(self.url, settings)
-            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def dialect(self) -> str:
@@ -162,8 +192,20 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Lend a connection for statements that only read, without BEGIN and ROLLBACK, which would cost as much as they do."""
-        with self._reading.connect() as connection:
-            yield Reader(connection, self.clock())
+        self.retries.budget.earn()
+        with self._call() as call, self._reading.connect() as connection:
+            yield Reader(connection, self.clock(), call)
+
+    @contextmanager
+    def long_read(self) -> Iterator[Reader]:
+        """Like `read`, for statements that take as long as they need: those over everything that there is."""
+        if self.dialect == "sqlite":  # it has no time limit, and a transaction of ours would keep writers out
+            with self.read() as reader:
+                yield reader
+        else:
+            with self.transaction() as tx:
+                self.take_time(tx)
+                yield tx
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -172,9 +214,10 @@ class Database:
             raise NestedTransactionError
         self._thread.busy = True
         try:
-            with self.engine.begin() as connection:
-                tx = Transaction(connection, self.clock())
-                yield tx
+            with self._call() as call, self.engine.begin() as connection:
+                tx = Transaction(connection, self.clock(), call)
+                with stale_at_first(lambda: tx.begun):
+                    yield tx
                 if tx.touched:
                     self._changes.begin(tx.touched)
             # Had the commit failed, nobody would know whether it took effect: what was begun lapses by itself.
@@ -217,69 +260,45 @@ class Database:
         """Let the statements of this transaction take as long as they need: a migration of a large table does."""
         if self.dialect == "postgresql":
             tx.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            tx.execute(sa.text("SET LOCAL lock_timeout = 0"))
+            tx.connection.connection.driver_connection.patience_s = None  # type: ignore[union-attr]
+
+    def pool(self) -> PoolState:
+        """Return how many connections are lent, lie idle and are waited for."""
+        pool = self.engine.pool
+        assert isinstance(pool, Pool)
+        return pool.state()
+
+    def begin_request(self) -> None:
+        """From here to `end_request` this thread waits for one silence only: after it, everything fails at once."""
+        self._thread.requests = getattr(self._thread, "requests", 0) + 1
+        if self._thread.requests == 1:
+            self._thread.silent_at = None
+
+    def end_request(self) -> None:
+        """End what `begin_request` began; requests within requests end with the outermost one."""
+        self._thread.requests = max(0, getattr(self._thread, "requests", 0) - 1)
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
+    @contextmanager
+    def _call(self) -> Iterator[Call]:
+        silent_at = getattr(self._thread, "silent_at", None)
+        if silent_at is not None and getattr(self._thread, "requests", 0) > 0 and time.monotonic() - silent_at < REMEMBERED_S:
+            raise sa.exc.TimeoutError("the database did not answer this request before")
+        call = Call(self.breaker, self.retries)
+        try:
+            yield call
+        except BaseException as error:
+            fault = fault_of(error)
+            if fault in (Fault.SILENT, Fault.EXHAUSTED):
+                self._thread.silent_at = time.monotonic()
+            call.ended(fault)
+            raise
+        call.answered()
+
 
 _ADVISORY_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("claim", type_=sa.BigInteger())))
 _TRY_ADVISORY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("claim", type_=sa.BigInteger())))
-
-
-def _driver_url(text: str) -> URL:
-    """Return the URL with the driver we install: SQLAlchemy 2.1 takes `postgresql://` for psycopg 3 and refuses `postgres://`."""
-    url = make_url(text)
-    if url.drivername in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg2")
-    return url
-
-
-def _engine(url: URL, **options: Any) -> sa.Engine:
-    return sa.create_engine(
-        url,
-        hide_parameters=True,  # what learners typed must not reach a log by way of an error's text
-        **options,
-    )
-
-
-def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
-    with suppress(OSError):  # what is wrong with the folder is said when the file is first used
-        os.close(os.open(url.database or "", os.O_CREAT | os.O_RDONLY, 0o600))  # it holds personal data
-    engine = _engine(
-        url,
-        pool_size=settings.database_pool_size,
-        max_overflow=0,
-        connect_args={"timeout": settings.database_busy_timeout_s, "check_same_thread": False},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # the driver begins no transactions of its own: without BEGIN it is autocommit
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a loss of power, as PostgreSQL's does
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        if not connection.get_execution_options().get("reading"):
-            # A transaction that begins as a reader cannot wait for its turn to write: it fails at once.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgresql_engine(url: URL, settings: Settings) -> sa.Engine:
-    timeout_ms = int(settings.database_statement_timeout_s * 1000)
-    return _engine(
-        url,
-        pool_size=settings.database_pool_size,
-        max_overflow=0,
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": settings.database_connect_timeout_s,
-            "options": f"-c timezone=UTC -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms}",
-        },
-    )

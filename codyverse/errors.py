@@ -29,6 +29,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -36,6 +37,8 @@ import orjson
 import sqlalchemy.exc
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from codyverse.operations.breaker import BreakerOpen
 
 PROBLEM_TYPE = "urn:codyverse:problem:"
 
@@ -299,6 +302,13 @@ def _database_unreachable(error: sqlalchemy.exc.OperationalError | sqlalchemy.ex
     )
 
 
+def _left_alone(error: BreakerOpen) -> Response:
+    # Nothing is logged: the breaker told when it opened, and whoever is refused learns nothing new.
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    detail = "Something that this needs has failed several times and is left alone for a moment. Try again then."
+    return problem(Unavailable.status, PROBLEM_TYPE + Unavailable.type, Unavailable.title, detail, None, headers)
+
+
 def _unexpected(error: Exception) -> Response:
     log.exception("unexpected error", exc_info=error)
     return problem(500, "about:blank", "", "Something went wrong on our side.")
@@ -310,4 +320,5 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(sqlalchemy.exc.OperationalError, _database_unreachable)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, _database_unreachable)
+    app.register_error_handler(BreakerOpen, _left_alone)
     app.register_error_handler(Exception, _unexpected)

@@ -101,7 +101,7 @@ class Settings:
         1800, "Seconds after which a connection is replaced by a new one.", validate.Range(min=10, max=86_400)
     )
     database_connect_timeout_s: int = setting(
-        3, "Seconds to wait for PostgreSQL to accept a connection.", validate.Range(min=1, max=60)
+        2, "Seconds to wait for PostgreSQL to accept a connection.", validate.Range(min=1, max=60)
     )
     database_statement_timeout_s: float = setting(
         2.5, "Seconds that a statement may take on PostgreSQL.", validate.Range(min=0.1, max=600)
@@ -207,3 +207,4 @@ class Settings:
     feature_optimization: bool = setting(
         True, "Keep finished answers to public reads, complete with headers, and write events in batches."
     )
+    feature_monitoring: bool = setting(True, "Count requests and their times, and show the figures at /metrics.")

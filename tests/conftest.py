@@ -30,6 +30,7 @@ from codyverse.learning.models import courses, lessons
 from codyverse.learning.service.catalogue import import_catalogue
 from codyverse.operations import components
 from tests import postgresql
+from tests.statements import statements  # noqa: F401  (a fixture)
 
 IMAGE = Path(__file__).parent / "content/machines/images/three-dots.svg"
 IMAGE_DIGEST = hashlib.sha256(IMAGE.read_bytes()).hexdigest()[:16]
@@ -96,13 +97,18 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.fixture(params=ENGINES)
-def engine_name(request: pytest.FixtureRequest) -> str:
-    if request.param == "postgresql" and not postgresql.url():
+def need_postgresql() -> str:
+    """Return the engine's name; skips where there is no server."""
+    if not postgresql.url():
         assert os.environ.get("CI") != "true", postgresql.WHY_NOT
         pytest.skip(postgresql.WHY_NOT)
+    return "postgresql"
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    return name
+    return need_postgresql() if name == "postgresql" else name
 
 
 @pytest.fixture

@@ -11,7 +11,13 @@ from codyverse import errors
 
 ROOT = Path(codyverse.__file__).parent
 # What processes of one host share lies in files in memory, which are no database of ours.
-FILES_OF_THEIR_OWN = ("database.py", "operations/limits/storage.py", "operations/tallies.py", "operations/cache/host.py")
+FILES_OF_THEIR_OWN = (
+    "database.py",
+    "connections.py",
+    "operations/limits/storage.py",
+    "operations/tallies.py",
+    "operations/cache/host.py",
+)
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "versions" not in path.parts)
 
 

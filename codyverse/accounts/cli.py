@@ -1,4 +1,4 @@
-"""`flask avatars`: the files of avatars."""
+"""`flask accounts` and `flask avatars`: what accounts may do, and the files of their avatars."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import click
 from flask import Flask, current_app
 
 from codyverse.accounts import avatars, service
+from codyverse.accounts.models import ROLES
 from codyverse.extensions import database
 from codyverse.operations.commands import Group
 
+accounts_group = Group("accounts", help="Say what accounts may do.")
 group = Group("avatars", help="Keep the files of avatars in order.")
+
+
+@accounts_group.command()
+@click.argument("email")
+@click.argument("role", type=click.Choice(ROLES))
+def role(email: str, role: str) -> None:
+    """Give an account a role, from its next request on; an admin is an operator."""
+    service.change_role(database, email, role)
+    click.echo(f"{email.lower()} is {role} now")
 
 
 @group.command()
@@ -20,5 +31,6 @@ def sweep() -> None:
 
 
 def init_app(app: Flask) -> None:
-    """Register `flask avatars`."""
+    """Register the commands."""
+    app.cli.add_command(accounts_group)
     app.cli.add_command(group)

@@ -7,7 +7,9 @@ import sqlalchemy as sa
 from codyverse.database import Id, UtcDateTime, metadata, primary_key
 
 ROLES = ("learner", "teacher", "admin")
-SCOPES = ("profile:read", "profile:write", "learning:read", "learning:write", "rewards:read")  # what a token may be allowed
+OPERATOR_ROLE = "admin"
+OPERATIONS_READ = "operations:read"  # allows a token nothing unless its account is an operator's
+SCOPES = ("profile:read", "profile:write", "learning:read", "learning:write", "rewards:read", OPERATIONS_READ)  # of tokens
 
 users = sa.Table(
     "users",

@@ -6,6 +6,7 @@ API has one of these directly below its route, so that it runs before anything i
     @signed_in("learning:read")     a session, or a token with this scope
     @signed_in(None)                a session only
     @public                         anybody
+    @operator                       an admin's session, or an admin's token with the scope operations:read
 
 They leave the rule in `view.requires`, which a test compares with the routes.
 """
@@ -20,8 +21,9 @@ from flask import Flask, Response, after_this_request, current_app, g, request
 
 from codyverse import extensions
 from codyverse.accounts import service
-from codyverse.accounts.models import SCOPES
+from codyverse.accounts.models import OPERATIONS_READ, OPERATOR_ROLE, SCOPES
 from codyverse.accounts.service import Caller
+from codyverse.database import UNUSABLE
 from codyverse.errors import Forbidden, NotSignedIn
 from codyverse.extensions import database
 from codyverse.http import csrf
@@ -32,6 +34,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 SESSION = "session"
 PUBLIC = "public"
+OPERATOR = "operator"
 DAY_S = 24 * 60 * 60
 
 
@@ -42,9 +45,17 @@ def caller_or_none() -> Caller | None:
 
 
 def sender() -> Caller | None:
-    """Return the same for what does not change the answer, such as counting; found out once a request."""
+    """Return the same for what does not change the answer, such as counting; found out once a request.
+
+    A database that cannot be used is asked once, too: whoever asks later in the request gets the same exception.
+    """
     if "caller" not in g:
-        g.caller = _find_caller()
+        try:
+            g.caller = _find_caller()
+        except UNUSABLE as error:
+            g.caller = error
+    if isinstance(g.caller, BaseException):
+        raise g.caller
     return cast("Caller | None", g.caller)
 
 
@@ -81,6 +92,21 @@ def signed_in(scope: str | None) -> Callable[[View], View]:
 def public(view: View) -> View:
     """Let a view be called by anybody."""
     return cast(View, _marked(view, PUBLIC, []))
+
+
+def operator(view: View) -> View:
+    """Let a view be called by operators: accounts with the role admin, whose tokens need a scope of their own."""
+
+    @wraps(view)
+    def for_operators(*args: Any, **kwargs: Any) -> Any:
+        # The role was read with this request's session or token, so one that was taken away is gone at once.
+        if caller().role != OPERATOR_ROLE:
+            raise Forbidden("This is for operators.")
+        return view(*args, **kwargs)
+
+    guarded = signed_in(OPERATIONS_READ)(for_operators)
+    guarded.requires = OPERATOR  # type: ignore[attr-defined]
+    return cast(View, guarded)
 
 
 def send_session_cookie(secret: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy.exc
-
+from codyverse.database import UNUSABLE
 from codyverse.http import auth
 from codyverse.operations.limits import addresses
 
@@ -12,6 +11,6 @@ def client() -> str:
     """Return `account:17`, or what stands for the address of a request that nobody signed."""
     try:
         sender = auth.sender()
-    except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError):
+    except UNUSABLE:
         sender = None  # a view that needs to know will say so; the others still answer
     return f"account:{sender.user_id}" if sender else addresses.address()

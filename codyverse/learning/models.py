@@ -13,6 +13,7 @@ from codyverse.database import Id, Json, UtcDateTime, metadata, primary_key
 
 LESSON_KINDS = ("theory", "interactive", "lab", "quiz")
 DIFFICULTIES = ("beginner", "intermediate", "advanced")
+EVENT_KINDS = ("lesson_viewed", "time_spent")
 
 courses = sa.Table(
     "courses",
@@ -140,4 +141,18 @@ completions = sa.Table(
     sa.Column("completed_at", UtcDateTime, nullable=False),
     sa.ForeignKeyConstraint(["lesson_id", "version"], ["lesson_versions.lesson_id", "lesson_versions.number"]),
     sa.UniqueConstraint("user_id", "lesson_id"),
+)
+
+learning_events = sa.Table(
+    "learning_events",
+    metadata,
+    primary_key(),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("lesson_id", Id, sa.ForeignKey("lessons.id"), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("seconds", sa.Integer),
+    sa.Column("occurred_at", UtcDateTime, nullable=False),  # as the client tells
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint(sa.column("kind").in_(EVENT_KINDS), name="kind"),
+    sa.Index("ix_learning_events_user_id_occurred_at", "user_id", "occurred_at"),
 )

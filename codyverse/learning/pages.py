@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, render_template, request
 
 from codyverse.errors import NotFound
-from codyverse.extensions import database
+from codyverse.extensions import cache, database
 from codyverse.http import pagination
 from codyverse.http.auth import public
 from codyverse.learning.service import courses
@@ -26,7 +26,7 @@ KIND_NAMES = {"theory": "Theory", "interactive": "Interactive", "lab": "Lab", "q
 def home() -> str:
     """Show what this is, and the courses."""
     after = pagination.after("courses", request.args.get("cursor"))
-    found = courses.list_courses(database, limit=COURSES_A_PAGE, after=after)
+    found = courses.list_courses(database, cache, limit=COURSES_A_PAGE, after=after)
     return render_template("learning/home.html", page=pagination.page("courses", found, COURSES_A_PAGE, courses.sort_values))
 
 
@@ -34,14 +34,14 @@ def home() -> str:
 @public
 def course(slug: str) -> str:
     """Show a course with its lessons."""
-    return render_template("learning/course.html", course=courses.course(database, slug))
+    return render_template("learning/course.html", course=courses.course(database, cache, slug))
 
 
 @blueprint.get("/lessons/<id:lesson_id>")
 @public
 def lesson(lesson_id: int) -> str:
     """Show a lesson; of a quiz, what awaits."""
-    return render_template("learning/lesson.html", lesson=courses.lesson(database, lesson_id))
+    return render_template("learning/lesson.html", lesson=courses.lesson(database, cache, lesson_id))
 
 
 @blueprint.get("/media/<slug:course_slug>/<slug:digest>/<name>")

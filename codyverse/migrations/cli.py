@@ -25,8 +25,8 @@ def _alembic() -> Iterator[Config]:
     """Lend Alembic a transaction: a migration that fails leaves nothing half done."""
     try:
         with database.transaction() as tx:
-            database.take_turns(tx, CLAIM)  # two hosts that are started at once
             database.take_time(tx)
+            database.take_turns(tx, CLAIM)  # two hosts that are started at once
             yield migrations.configuration(tx.connection)
     except alembic.util.CommandError as error:
         raise CommandError(str(error)) from None

@@ -7,12 +7,13 @@ answers and its schema is the one this code was written for. Health: the same wi
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
-import sqlalchemy.exc
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from codyverse import migrations
+from codyverse.database import UNUSABLE
 from codyverse.extensions import database
 from codyverse.operations import flags
 from codyverse.version import VERSION
@@ -45,7 +46,7 @@ def health() -> Response:
         "version": VERSION,
         "environment": settings.environment,
         "features": flags.states(settings),
-        "components": {"database": checked},
+        "components": {"database": {**checked, **_connections()}},
     }
     return _answer(body, 200 if status == "ok" else 503)
 
@@ -56,7 +57,7 @@ def _database() -> dict[str, Any]:
     try:
         with database.read() as reader:
             revision = migrations.current(reader.connection)
-    except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError):
+    except UNUSABLE:
         return {"status": "unavailable", "engine": database.dialect, "reason": "unreachable"}
     found = {
         "engine": database.dialect,
@@ -66,6 +67,13 @@ def _database() -> dict[str, Any]:
     if revision != migrations.head():
         return {"status": "unavailable", "reason": "schema is not current", "revision_expected": migrations.head(), **found}
     return {"status": "ok", **found}
+
+
+def _connections() -> dict[str, Any]:
+    """Return the breaker and the pool of this process."""
+    breaker = database.breaker
+    state = {"state": breaker.state, "for_s": round(time.monotonic() - breaker.since, 1), "opened": breaker.opened}
+    return {"breaker": state, "pool": asdict(database.pool())}
 
 
 def _answer(body: dict[str, Any], status: int) -> Response:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from codyverse.database import Database, Id, Transaction, UtcDateTime, insert, metadata
 from codyverse.errors import IdempotencyMismatch, RequestInFlight
+from codyverse.operations.retry import repeatable
 
 KEPT = timedelta(hours=24)
 SWEEP_ROWS = 10  # removed with each record written: more than one, so that expired records cannot pile up
@@ -67,6 +68,7 @@ class Key:
         return (int.from_bytes(self.key_hash[:8]) ^ self.owner_id) >> 1
 
 
+@repeatable
 def once(database: Database, key: Key | None, work: Callable[[Transaction], Answer]) -> Answer:
     """Run `work` in a transaction, or return what it answered when it ran under this key before.
 

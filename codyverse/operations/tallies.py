@@ -1,5 +1,7 @@
 """Counts that the processes of a host add up: hits of the cache, runs of a statement, whatever is only ever counted upwards.
 
+Beside them stand the largest amounts that any process saw, such as the longest time of a statement.
+
 A process counts in its own memory and adds what is new to a file in host memory every FLUSH_S and at its end, so that counting
 costs well under a microsecond, figures survive the worker that counted them, and a thousand recycled workers leave one row a name
 behind. A worker that is killed takes what it counted in the last seconds with it. That is for figures, not for rewards.
@@ -13,6 +15,7 @@ import os
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from flask import Flask
@@ -27,6 +30,7 @@ OTHER = "other"
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS tallies (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID"
 _ADD = "INSERT INTO tallies VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = amount + excluded.amount"
+_RAISE = "INSERT INTO tallies VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = max(amount, excluded.amount)"
 
 
 class Tallies:
@@ -35,6 +39,7 @@ class Tallies:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._new: Counter[str] = Counter()
+        self._largest: dict[str, float] = {}
         self._guard = threading.Lock()
         self._pid = 0
         self._wake = threading.Event()
@@ -48,6 +53,23 @@ class Tallies:
                 name = OTHER
             self._new[name] += amount  # type: ignore[assignment]
 
+    def count_max(self, name: str, amount: float) -> None:
+        """Keep the largest amount (above 0) of a name, which must be none that is counted."""
+        self.count_all((), ((name, amount),))
+
+    def count_all(self, amounts: Iterable[tuple[str, float]], largest: Iterable[tuple[str, float]] = ()) -> None:
+        """Add to several names, and keep the largest amounts of others, at the price of one."""
+        if self._pid != os.getpid():
+            self._start()
+        with self._guard:
+            new = self._new
+            for name, amount in amounts:
+                known = name in new or len(new) < MOST_NAMES
+                new[name if known else OTHER] += amount  # type: ignore[assignment]
+            for name, amount in largest:
+                if amount > self._largest.get(name, 0 if len(self._largest) < MOST_NAMES else amount):
+                    self._largest[name] = amount
+
     def totals(self, prefix: str = "") -> dict[str, float]:
         """Return the counts of all processes of this host whose names begin so; what others did not yet add is missing."""
         self.flush()
@@ -57,7 +79,8 @@ class Tallies:
                 return dict(found.fetchall())
         except (sqlite3.Error, OSError):
             with self._guard:
-                return {name: amount for name, amount in self._new.items() if name.startswith(prefix)}
+                kept = {**self._new, **self._largest}
+                return {name: amount for name, amount in kept.items() if name.startswith(prefix)}
 
     def forget(self, prefix: str = "") -> None:
         """Begin the names that begin so anew."""
@@ -69,15 +92,19 @@ class Tallies:
         """Add what is new to the file; what cannot be added stays for the next time."""
         with self._guard:
             new, self._new = self._new, Counter()
-        if not new:
+            largest, self._largest = self._largest, {}
+        if not new and not largest:
             return
         try:
             with self._open() as file:
                 file.executemany(_ADD, new.items())
+                file.executemany(_RAISE, largest.items())
         except (sqlite3.Error, OSError) as error:
             log.warning("counts could not be added up: %s", type(error).__name__)
             with self._guard:
                 self._new.update(new)
+                for name, amount in largest.items():
+                    self._largest[name] = max(amount, self._largest.get(name, 0))
 
     def close(self) -> None:
         """Add the last ones up."""
@@ -89,7 +116,7 @@ class Tallies:
             if self._pid == os.getpid():
                 return
             if self._pid:  # a fork: what the parent counted is the parent's to add
-                self._new = Counter()
+                self._new, self._largest = Counter(), {}
             self._pid = os.getpid()
             self._wake = threading.Event()
             threading.Thread(target=self._keep_flushing, args=(self._wake,), name="tallies", daemon=True).start()

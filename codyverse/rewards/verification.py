@@ -68,7 +68,7 @@ _COUNTS = sa.select(
 
 def verify(database: Database) -> Verification:
     """Compare every balance with the sum of its entries, in one statement, so that awards may go on meanwhile."""
-    with database.read() as reader:
+    with database.long_read() as reader:
         differences = [
             Difference(row.user_id, row.currency, int(row.stored), int(row.entries_sum)) for row in reader.execute(_DIFFERENCES)
         ]

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from flask import Flask
 from PIL import Image
 
-from codyverse.accounts.models import SCOPES, api_tokens, sessions, users
+from codyverse.accounts.models import OPERATIONS_READ, SCOPES, api_tokens, sessions, users
+from codyverse.accounts.service import change_role
 from codyverse.database import Database, metadata
-from codyverse.http.auth import PUBLIC, SESSION
+from codyverse.http.auth import OPERATOR, PUBLIC, SESSION
 from codyverse.http.csp_reports import CSP_REPORT
 from codyverse.learning.models import answers
 from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, Learner
@@ -91,6 +92,8 @@ RULES: dict[str, Rule] = {
     "POST /api/v1/auth/register": public(409, json=REGISTRATION),
     "POST /api/v1/auth/login": public(401, json={"email": EMAIL, "password": "not the password"}),
     "GET /api/v1/me": own(200),
+    "GET /metrics": own(200),
+    "GET /api/v1/operations/statements": own(200),
     "GET /api/v1/me/wallet": Rule(200, 200, shows={"xp": 0, "coins": 0}),
     "GET /api/v1/me/ledger": Rule(200, 200, shows={"items": []}),
     "GET /api/v1/me/progress": Rule(200, 200, shows={"items": []}),
@@ -109,6 +112,8 @@ RULES: dict[str, Rule] = {
     "DELETE /api/v1/me/avatar": own(204),
     "POST /api/v1/auth/tokens": own(201, json={"name": "mine", "scopes": ["profile:read"]}),
     "POST /api/v1/courses/<slug:course_slug>/enrolment": Rule(201, 200),
+    "POST /api/v1/events": own(202, json={"events": [{"kind": "lesson_viewed", "lesson_id": 1}]}),
+    "POST /api/v1/batch": public(json={"operations": [{"method": "GET", "path": "/api/v1/me"}]}),
     "POST /api/v1/lessons/<id:lesson_id>/attempts": own(201),
     "POST /api/v1/lessons/<id:lesson_id>/completions": Rule(201, 200, json={}, lesson="theory"),
     "DELETE /api/v1/courses/<slug:course_slug>/enrolment": own(204),
@@ -123,6 +128,7 @@ class Role:
     name: str
     headers: dict[str, str]
     scopes: frozenset[str] | None = None  # None: not a token
+    is_operator: bool = False
 
     @property
     def is_nobody(self) -> bool:
@@ -134,24 +140,28 @@ class Role:
             return status
         if self.is_nobody:
             return 401
+        if requires == OPERATOR:
+            if not self.is_operator:
+                return 403
+            requires = OPERATIONS_READ
         if self.scopes is not None and requires not in self.scopes:  # SESSION is no scope: no token may do that
             return 403
         return status
 
 
-def in_browser(name: str, learner: Learner) -> Role:
+def in_browser(name: str, learner: Learner, is_operator: bool = False) -> Role:
     """Return the role of a learner's session, with its CSRF token."""
     cookie, csrf = learner.client.get_cookie("codyverse"), learner.client.get_cookie("codyverse-csrf")
     assert cookie is not None
     assert csrf is not None
-    return Role(name, {"Cookie": f"codyverse={cookie.value}", "X-CSRF-Token": csrf.value})
+    return Role(name, {"Cookie": f"codyverse={cookie.value}", "X-CSRF-Token": csrf.value}, is_operator=is_operator)
 
 
-def with_token(name: str, learner: Learner, *scopes: str) -> Role:
+def with_token(name: str, learner: Learner, *scopes: str, is_operator: bool = False) -> Role:
     """Return the role of a program of the learner's, with a new token."""
     created = learner.client.post(f"{API}/auth/tokens", json={"name": name, "scopes": scopes})
     assert created.status_code == 201
-    return Role(name, {"Authorization": f"Bearer {created.json['token']}"}, frozenset(scopes))
+    return Role(name, {"Authorization": f"Bearer {created.json['token']}"}, frozenset(scopes), is_operator)
 
 
 @dataclass
@@ -163,12 +173,12 @@ class World:
     objects: dict[str, Any]
     secrets: list[str]
 
-    def send(self, role: Role, key: str, method: str | None = None) -> Any:
+    def send(self, role: Role, key: str, method: str | None = None, query: str = "") -> Any:
         """Send the request that the table has for an operation, as somebody; addresses lead to the owner's objects."""
         rule = RULES[key]
         named, _, path = key.partition(" ")
         objects = self.objects | {"lesson_id": self.objects[rule.lesson]}
-        address = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(objects[found[1]]), path)
+        address = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(objects[found[1]]), path) + query
         sent = {"json": rule.json} if rule.json is not None else {"data": rule.body, "content_type": rule.media_type}
         return self.app.test_client(use_cookies=False).open(address, method=method or named, headers=role.headers, **sent)
 
@@ -240,12 +250,15 @@ def test_nobody_reads_or_changes_what_is_somebody_elses(
     world: World, make_learner: Callable[..., Learner], database: Database
 ) -> None:
     browsers = {name: make_learner(display_name=name) for name in ("learner", "teacher", "admin")}
-    with database.transaction() as tx:
-        for name in ("teacher", "admin"):
-            tx.execute(users.update().where(users.c.id == browsers[name].id).values(role=name))
+    with_robots, with_others = make_learner(), make_learner()
+    change_role(database, browsers["teacher"].email, "teacher")
+    for admin in (browsers["admin"], with_robots, with_others):
+        change_role(database, admin.email, "admin")
     roles = [
         Role("nobody", {}),
-        *(in_browser(name, learner) for name, learner in browsers.items()),
+        *(in_browser(name, learner, is_operator=name == "admin") for name, learner in browsers.items()),
+        with_token("admin's program", with_robots, *SCOPES, is_operator=True),
+        with_token("admin's program without operations:read", with_others, *set(SCOPES) - {OPERATIONS_READ}, is_operator=True),
         with_token("program", make_learner(), *SCOPES),
         *(with_token(f"program without {scope}", make_learner(), *(set(SCOPES) - {scope})) for scope in SCOPES),
     ]
@@ -294,4 +307,4 @@ def test_the_owner_may(world: World) -> None:
 
 
 def test_every_kind_of_requirement_is_met(world: World) -> None:
-    assert {requires for _, requires in world.operations()} == {PUBLIC, SESSION, *SCOPES}
+    assert {requires for _, requires in world.operations()} == {PUBLIC, SESSION, OPERATOR, *SCOPES} - {OPERATIONS_READ}

@@ -152,6 +152,12 @@ def test_a_second_import_changes_nothing(bring, everything):
     assert everything() == before
 
 
+def test_an_import_that_changes_nothing_does_not_ask_lesson_by_lesson(bring, statements):
+    bring()
+    with statements.at_most(7):  # four tables, and on PostgreSQL its turn and its time
+        bring()
+
+
 def test_a_changed_lesson_gets_a_version(bring, folder, lesson, rows, clock):
     bring()
     before = lesson("next-word")

@@ -24,6 +24,7 @@ def get(client: FlaskClient, path: str, status: int = 200) -> Any:
 def retire(database: Database, clock: Clock, table: sa.Table, slug: str) -> None:
     with database.transaction() as tx:
         tx.execute(table.update().where(table.c.slug == slug).values(retired_at=clock.now))
+        tx.touch("catalogue", "course:machines")
 
 
 @contextmanager
@@ -149,6 +150,7 @@ def test_the_shown_version_is_the_lesson_s_own(
         tx.execute(lesson_versions.insert().values(version | {"number": 2, "title": "Guess again", "minutes": 6, "xp": 16}))
         assert get(client, f"/lessons/{lesson_id}")["title"] == "Guess the next word"
         tx.execute(lessons.update().where(lessons.c.id == lesson_id).values(version=2))
+        tx.touch("catalogue", "course:machines")
 
     lesson = get(client, f"/lessons/{lesson_id}")
     assert (lesson["version"], lesson["title"], lesson["minutes"], lesson["xp"]) == (2, "Guess again", 6, 16)
@@ -249,6 +251,7 @@ def test_what_the_client_has_is_not_sent_again(
 
     with database.transaction() as tx:
         tx.execute(lesson_versions.update().values(minutes=lesson_versions.c.minutes + 1))
+        tx.touch("catalogue", "course:machines")
     changed = client.get(path, headers={"If-None-Match": etag})
     assert changed.status_code == 200
     assert changed.headers["ETag"] != etag

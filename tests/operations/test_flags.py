@@ -13,7 +13,7 @@ FLAGS = [field.name for field in fields(Settings) if field.name.startswith("feat
 
 def test_it_works(client):
     assert client.get("/health").json["features"] == dict.fromkeys(
-        ["security", "rateLimit", "compression", "caching", "circuitBreaker", "optimization"], True
+        ["security", "rateLimit", "compression", "caching", "circuitBreaker", "optimization", "monitoring"], True
     )
 
 

@@ -62,3 +62,42 @@ def test_names_are_bounded(tallies):
     for number in range(MOST_NAMES + 5):
         tallies.count(f"n:{number}")
     assert tallies.totals(OTHER) == {OTHER: 5}
+
+
+def test_the_largest_amount_of_all_processes_is_kept(tallies, tmp_path):
+    tallies.count_max("max", 3)
+    tallies.count_max("max", 2)
+    assert tallies.totals() == {"max": 3}
+    other = Tallies(tmp_path / "tallies.sqlite3")
+    other.count_all([("n", 1), ("n", 2)], [("max", 7), ("low", 1)])
+    other.close()
+    tallies.count_max("max", 5)
+    assert tallies.totals() == {"max": 7, "low": 1, "n": 3}
+
+
+def test_a_fork_does_not_claim_the_largest_amount_of_its_parent(tallies, tmp_path):
+    tallies.count_max("max", 9)
+    pid = os.fork()
+    if pid == 0:
+        tallies.count_max("max", 1)
+        tallies.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert Tallies(tmp_path / "tallies.sqlite3").totals() == {"max": 1}
+
+
+def test_a_largest_amount_that_cannot_be_written_is_kept(tmp_path):
+    folder = tmp_path / "away"
+    tallies = Tallies(folder / "tallies.sqlite3")
+    tallies.count_max("max", 4)
+    assert tallies.totals() == {"max": 4}
+    tallies.count_max("max", 2)
+    folder.mkdir()
+    assert tallies.totals() == {"max": 4}
+    tallies.close()
+
+
+def test_names_of_largest_amounts_are_bounded(tallies):
+    tallies.count_all((), ((f"n:{number}", 1) for number in range(MOST_NAMES + 5)))
+    tallies.count_max("n:0", 2)
+    assert len(tallies.totals("n:")) == MOST_NAMES

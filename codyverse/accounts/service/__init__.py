@@ -3,6 +3,7 @@
 from codyverse.accounts.service.avatars import Swept, read_avatar, remove_avatar, replace_avatar, sweep_avatars
 from codyverse.accounts.service.callers import Caller, caller_of_session, caller_of_token
 from codyverse.accounts.service.profiles import create_user, read_profile, update_profile, version
+from codyverse.accounts.service.roles import change_role
 from codyverse.accounts.service.sessions import list_sessions, revoke_session
 from codyverse.accounts.service.signing_in import SignedIn, log_in, register
 from codyverse.accounts.service.tokens import create_token, list_tokens, read_token, revoke_token
@@ -13,6 +14,7 @@ __all__ = [
     "Swept",
     "caller_of_session",
     "caller_of_token",
+    "change_role",
     "create_token",
     "create_user",
     "list_sessions",

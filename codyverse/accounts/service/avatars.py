@@ -17,6 +17,7 @@ from codyverse.accounts.service.profiles import Profile, profile_of
 from codyverse.accounts.storage import Storage
 from codyverse.database import Database
 from codyverse.errors import NotFound
+from codyverse.operations.retry import repeatable
 
 KEPT_UNNAMED = timedelta(days=1)  # far longer than an upload has between its file and its row
 
@@ -75,6 +76,7 @@ def sweep_avatars(database: Database, storage: Storage) -> Swept:
     return Swept(removed=len(unnamed), kept=len(named))
 
 
+@repeatable
 def _name_avatar(database: Database, storage: Storage, user_id: int, name: str | None) -> Profile:
     # The lock lets each of several changes see the name that it replaces, so that every file is removed by one of them.
     with database.transaction() as tx:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from codyverse.accounts.credentials import fingerprint
 from codyverse.accounts.models import api_tokens, sessions, users
 from codyverse.database import Database
+from codyverse.operations.retry import repeatable
 
 SEEN_EVERY = timedelta(minutes=10)  # the precision of last_seen_at and last_used_at, so that reading seldom writes
 
@@ -50,6 +51,7 @@ _TOKEN = (
 _USE_TOKEN = api_tokens.update().where(api_tokens.c.id == sa.bindparam("token_id")).values(last_used_at=sa.bindparam("now"))
 
 
+@repeatable
 def caller_of_session(database: Database, secret: str) -> Caller | None:
     """Return who the cookie of a living session belongs to, and note that they were seen."""
     with database.read() as reader:
@@ -63,6 +65,7 @@ def caller_of_session(database: Database, secret: str) -> Caller | None:
     return Caller(row.user_id, row.role, session_id=row.id, token_id=None, scopes=None, timezone=row.timezone)
 
 
+@repeatable
 def caller_of_token(database: Database, secret: str) -> Caller | None:
     """Return who a living API token belongs to, and note that it was used."""
     with database.read() as reader:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from codyverse.accounts.models import users
 from codyverse.database import Database, Reader, Transaction, insert
 from codyverse.errors import EmailTaken, InvalidInput, PreconditionFailed
+from codyverse.operations.retry import repeatable
 
 EARLIEST_BIRTH = date(1900, 1, 1)
 CHANGEABLE = ("display_name", "birth_date", "locale", "timezone")
@@ -77,6 +78,7 @@ def read_profile(database: Database, user_id: int) -> Profile:
         return profile_of(reader, user_id)
 
 
+@repeatable
 def update_profile(database: Database, user_id: int, changes: dict[str, Any], may_change: Callable[[str], bool]) -> Profile:
     """Change what `changes` names (any of CHANGEABLE) and return the profile.
 
@@ -96,6 +98,7 @@ def update_profile(database: Database, user_id: int, changes: dict[str, Any], ma
             _check_birth_date(values["birth_date"], values["timezone"], tx.now)
         parameters = {f"new_{name}": value for name, value in values.items()}
         tx.execute(_UPDATE, parameters | {"user_id": user_id, "new_updated_at": tx.now})
+        tx.touch(f"learner:{user_id}")
         return profile_of(tx, user_id)
 
 

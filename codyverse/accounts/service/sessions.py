@@ -11,6 +11,7 @@ from codyverse.accounts.credentials import derive, fingerprint
 from codyverse.accounts.models import sessions
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
+from codyverse.operations.retry import repeatable
 
 _OPEN = sessions.insert()
 _FORGET_EXPIRED = sessions.delete().where(
@@ -58,6 +59,7 @@ def list_sessions(
         return [{**row._mapping, "current": row.id == current_id} for row in reader.execute(_LIST, parameters)]
 
 
+@repeatable
 def revoke_session(database: Database, user_id: int, session_id: int) -> None:
     """End a living session of the account. Raises NotFound."""
     with database.transaction() as tx:

@@ -13,6 +13,7 @@ from codyverse.accounts.models import SCOPES, api_tokens
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
 from codyverse.operations.idempotency import Answer, Key, once
+from codyverse.operations.retry import repeatable
 
 _CREATE = api_tokens.insert().returning(api_tokens.c.id)
 _living = (
@@ -82,6 +83,7 @@ def read_token(database: Database, user_id: int, token_id: int) -> dict[str, Any
     return {**row._mapping, "scopes": row.scopes.split()}
 
 
+@repeatable
 def revoke_token(database: Database, user_id: int, token_id: int) -> None:
     """End a living token of the account. Raises NotFound."""
     with database.transaction() as tx:

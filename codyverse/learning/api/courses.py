@@ -6,7 +6,7 @@ from typing import Any
 
 import marshmallow as ma
 
-from codyverse.extensions import database
+from codyverse.extensions import cache, database
 from codyverse.http import pagination
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import public
@@ -126,6 +126,7 @@ def list_courses(query: Row) -> Row:
     limit = query["limit"]
     found = courses.list_courses(
         database,
+        cache,
         limit=limit,
         after=pagination.after("courses", query["cursor"]),
         difficulty=query["difficulty"],
@@ -141,7 +142,7 @@ def list_courses(query: Row) -> Row:
 @blueprint.response(200, CourseSchema)
 def show_course(slug: str) -> Row:
     """Show a course with its modules and lessons."""
-    return courses.course(database, slug)
+    return courses.course(database, cache, slug)
 
 
 @blueprint.get("/courses/<slug:slug>/lessons")
@@ -153,7 +154,7 @@ def list_lessons(query: Row, slug: str) -> Row:
     """List the lessons of a course in order."""
     limit = query["limit"]
     list_name = f"lessons of {slug}"
-    found = courses.list_lessons(database, slug, limit=limit, after=pagination.after(list_name, query["cursor"]))
+    found = courses.list_lessons(database, cache, slug, limit=limit, after=pagination.after(list_name, query["cursor"]))
     return pagination.page(list_name, found, limit, courses.sort_values)
 
 
@@ -163,4 +164,4 @@ def list_lessons(query: Row, slug: str) -> Row:
 @blueprint.response(200, LessonSchema)
 def show_lesson(lesson_id: int) -> Row:
     """Show a lesson."""
-    return courses.lesson(database, lesson_id)
+    return courses.lesson(database, cache, lesson_id)

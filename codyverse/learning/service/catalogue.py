@@ -18,14 +18,20 @@ from codyverse.errors import Conflict
 from codyverse.learning import markdown
 from codyverse.learning.content import Catalogue, Course, Lesson, Question
 from codyverse.learning.models import course_images, courses, lesson_versions, lessons, modules
+from codyverse.learning.service.courses import CATALOGUE, course_tag
+from codyverse.operations.retry import repeatable
 
 IMPORT_CLAIM = 0x636F6479_696D7074  # any number will do that nothing else claims
 
+# What lists of courses tell, search and count: when it changes, they change.
+LISTED = ("slug", "title", "summary", "difficulty", "locale", "position", "search_text", "retired_at")
+LISTED_OF_LESSONS = ("minutes", "xp")
+
 _COURSES = sa.select(courses)
 _MODULES = sa.select(modules)
-_LESSONS = sa.select(lessons, lesson_versions.c.source).join(
-    lesson_versions, sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version)
-)
+_LESSONS = sa.select(
+    lessons, *(lesson_versions.c[name] for name in ("source", "body_html", "questions", *LISTED_OF_LESSONS))
+).join(lesson_versions, sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version))
 _IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.digest, course_images.c.retired_at)
 _LIVING_IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.content).where(
     course_images.c.retired_at.is_(None)
@@ -33,7 +39,6 @@ _LIVING_IMAGES = sa.select(course_images.c.course_id, course_images.c.name, cour
 _this_version = sa.and_(
     lesson_versions.c.lesson_id == sa.bindparam("of_lesson"), lesson_versions.c.number == sa.bindparam("of_number")
 )
-_RENDERED = sa.select(lesson_versions.c.body_html, lesson_versions.c.questions).where(_this_version)
 _RENDER_ANEW = lesson_versions.update().where(_this_version)
 _INSERT_COURSE = courses.insert().returning(courses.c.id)
 _INSERT_MODULE = modules.insert().returning(modules.c.id)
@@ -76,17 +81,19 @@ class Report:
         return self.courses_changed == 0
 
 
+@repeatable
 def import_catalogue(database: Database, catalogue: Catalogue) -> Report:
     """Make the database's catalogue the one that was read from files, all of it or nothing; returns what changed."""
     report = Report(courses=len(catalogue.courses))
     # One transaction, so that a link never leads to a lesson that is still to come; two imports at once take turns.
     with database.transaction() as tx:
-        database.take_turns(tx, IMPORT_CLAIM)
         database.take_time(tx)
+        database.take_turns(tx, IMPORT_CLAIM)
         _Import(tx, report).run(catalogue)
     return report
 
 
+@repeatable
 def export_catalogue(database: Database, folder: Path) -> Report:
     """Write the living catalogue into an empty or missing folder, each file as it was imported.
 
@@ -132,6 +139,7 @@ class _Written:
     lesson_id: int
     number: int
     changed: bool
+    rendered: Row  # what of the version is stored; nothing for a new lesson
 
 
 class _Import:
@@ -146,6 +154,8 @@ class _Import:
         self._images = {(row["course_id"], row["name"], row["digest"]): row["retired_at"] for row in _rows(tx, _IMAGES)}
         self._touched: set[int] = set()  # ids of courses in which anything changed
         self._lesson_ids: dict[tuple[str, str], int] = {}
+        self._slugs = {row["id"]: slug for slug, row in self._courses.items()}
+        self._lists_changed = False
 
     def run(self, catalogue: Catalogue) -> None:
         """Do it: rows first, so that every lesson has its id, then the texts, which link to them."""
@@ -161,13 +171,18 @@ class _Import:
         for course in catalogue.courses:
             self._settle_course(course, living[course.slug])
         self._report.courses_changed = len(self._touched)
+        self._tx.touch(*(course_tag(self._slugs[course_id]) for course_id in self._touched))
+        if self._lists_changed:
+            self._tx.touch(CATALOGUE)
 
     def _insert_course(self, course: Course) -> int:
         # The description follows when the lessons that it links to have their ids.
         values = _course_values(course) | {"description_html": "", "retired_at": None, "updated_at": self._tx.now}
         course_id: int = self._tx.execute(_INSERT_COURSE, values).scalar_one()
         self._courses[course.slug] = values | {"id": course_id}
+        self._slugs[course_id] = course.slug
         self._touched.add(course_id)
+        self._lists_changed = True
         return course_id
 
     def _lesson_rows(self, course: Course, course_id: int) -> list[_Written]:
@@ -192,8 +207,12 @@ class _Import:
             }
             lesson_id = self._put(lessons, _INSERT_LESSON, old, values)
             self._lesson_ids[course.slug, lesson.slug] = lesson_id
-            written.append(_Written(course, course_id, lesson, lesson_id, number, changed))
+            stored = {name: old[name] for name in ("body_html", "questions")} if old else {}
+            written.append(_Written(course, course_id, lesson, lesson_id, number, changed, stored))
             self._count(old, changed)
+            listed = {"retired_at": None} | {name: getattr(lesson, name) for name in LISTED_OF_LESSONS}
+            if old is None or any(old[name] != value for name, value in listed.items()):
+                self._lists_changed = True
         return written
 
     def _shows_a_new_image(self, course: Course, course_id: int, lesson: Lesson) -> bool:
@@ -209,10 +228,9 @@ class _Import:
             key = {"lesson_id": written.lesson_id, "number": written.number}
             self._tx.execute(_INSERT_VERSION, version | key | {"created_at": self._tx.now})
             return
-        key = {"of_lesson": written.lesson_id, "of_number": written.number}
-        stored = self._tx.execute(_RENDERED, key).one()
-        rendered = {name: version[name] for name in ("body_html", "questions")}
-        if rendered != stored._asdict():
+        rendered = {name: version[name] for name in written.rendered}
+        if rendered != written.rendered:
+            key = {"of_lesson": written.lesson_id, "of_number": written.number}
             self._tx.execute(_RENDER_ANEW, rendered | key)
             self._report.rendered_anew += 1
             self._touched.add(written.course_id)
@@ -270,6 +288,7 @@ class _Import:
         if row["retired_at"] is None:
             self._tx.execute(_UPDATE[table], {"row_id": row["id"], "retired_at": self._tx.now})
             self._touched.add(course_id)
+            self._lists_changed = True
 
     def _settle_course(self, course: Course, row: Row) -> None:
         """Write what changed of a course's own row, and when anything in it did."""
@@ -278,6 +297,7 @@ class _Import:
         differing = {name: value for name, value in values.items() if row[name] != value}
         if differing or row["id"] in self._touched:
             self._touched.add(row["id"])
+            self._lists_changed = self._lists_changed or not differing.keys().isdisjoint(LISTED)
             self._tx.execute(_UPDATE[courses], differing | {"row_id": row["id"], "updated_at": self._tx.now})
 
 

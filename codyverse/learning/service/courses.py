@@ -9,8 +9,14 @@ import sqlalchemy as sa
 from codyverse.database import Database, Reader
 from codyverse.errors import NotFound
 from codyverse.learning.models import course_images, courses, lesson_versions, lessons, modules
+from codyverse.operations.cache import Cache
+from codyverse.operations.cache.reading import depends_on
 
 Row = dict[str, Any]
+
+# Tags of what is read here; a course's own tag covers its lists of lessons and its lessons.
+CATALOGUE = "catalogue"  # which courses there are, and what lists tell of them
+MEDIA = "media"  # images never change under their address
 
 _LIKE_ESCAPE = "/"
 
@@ -136,6 +142,11 @@ _FIND_IMAGE = (
 )
 
 
+def course_tag(slug: str) -> str:
+    """Return the tag of a course."""
+    return f"course:{slug}"
+
+
 def sort_values(row: Row) -> list[Any]:
     """Return what lists of courses and of lessons are ordered by: the `after` of the next page."""
     return [row["position"], row["id"]]
@@ -143,6 +154,7 @@ def sort_values(row: Row) -> list[Any]:
 
 def list_courses(
     database: Database,
+    cache: Cache,
     *,
     limit: int,
     after: list[Any] | None = None,
@@ -161,12 +173,26 @@ def list_courses(
         **_keyset(after),
         "limit": limit + 1,
     }
-    with database.read() as reader:
-        return _rows(reader, _LIST_COURSES, parameters)
+
+    def load() -> list[Row]:
+        with database.read() as reader:
+            return _rows(reader, _LIST_COURSES, parameters)
+
+    if query is not None or after is not None:  # there are more texts and places than room
+        depends_on([CATALOGUE])
+        return load()
+    key = f"courses:{difficulty}:{locale}:{limit}"
+    found: list[Row] = cache.cached(key, load, [CATALOGUE], worth_keeping=bool)  # nothing is found for any text as locale
+    return found
 
 
-def course(database: Database, slug: str) -> Row:
+def course(database: Database, cache: Cache, slug: str) -> Row:
     """Return a course with `description_html`, its totals, and `modules`, each with its `lessons`. Raises NotFound."""
+    found: Row = cache.cached(f"course:{slug}", lambda: _load_course(database, slug), [course_tag(slug)])
+    return found
+
+
+def _load_course(database: Database, slug: str) -> Row:
     with database.read() as reader:
         found = _course(reader, slug)
         outline = _rows(reader, _LIST_OUTLINE, {"course_id": found["id"]})
@@ -183,18 +209,33 @@ def course(database: Database, slug: str) -> Row:
     }
 
 
-def list_lessons(database: Database, slug: str, *, limit: int, after: list[Any] | None = None) -> list[Row]:
+def list_lessons(database: Database, cache: Cache, slug: str, *, limit: int, after: list[Any] | None = None) -> list[Row]:
     """Return up to limit + 1 lessons of a course in order; `after` are the last one's sort values. Raises NotFound."""
-    with database.read() as reader:
-        found = _course(reader, slug)
-        return _rows(reader, _LIST_LESSONS, {"course_id": found["id"], **_keyset(after), "limit": limit + 1})
+
+    def load() -> list[Row]:
+        with database.read() as reader:
+            found = _course(reader, slug)
+            return _rows(reader, _LIST_LESSONS, {"course_id": found["id"], **_keyset(after), "limit": limit + 1})
+
+    if after is not None:
+        depends_on([course_tag(slug)])
+        return load()
+    found: list[Row] = cache.cached(f"lessons:{slug}:{limit}", load, [course_tag(slug)])
+    return found
 
 
-def lesson(database: Database, lesson_id: int) -> Row:
+def lesson(database: Database, cache: Cache, lesson_id: int) -> Row:
     """Return a lesson as it is shown, with `course_lessons`: all of its course's, in order. Raises NotFound.
 
     `previous` and `next` are of those lessons or None. `quiz` says what one asks for, without its questions, or is None.
     """
+    found: Row = cache.cached(
+        f"lesson:{lesson_id}", lambda: _load_lesson(database, lesson_id), lambda lesson: [course_tag(lesson["course_slug"])]
+    )
+    return found
+
+
+def _load_lesson(database: Database, lesson_id: int) -> Row:
     with database.read() as reader:
         row = reader.execute(_FIND_LESSON, {"lesson_id": lesson_id}).one_or_none()
         if row is None:
@@ -219,6 +260,7 @@ def lesson(database: Database, lesson_id: int) -> Row:
 
 def image(database: Database, course_slug: str, digest: str, name: str) -> tuple[str, bytes]:
     """Return an image's media type and bytes. Raises NotFound."""
+    depends_on([MEDIA])
     with database.read() as reader:
         row = reader.execute(_FIND_IMAGE, {"slug": course_slug, "digest": digest, "name": name}).one_or_none()
     if row is None:

@@ -28,7 +28,7 @@ LAPSES_S = 15.0  # longer than any commit may take
 CHANGING = 2**63  # the generation of a tag that is being changed: above every number
 
 # 64-bit words of the header, then three for each slot: its generation, how many writers are changing it, when that lapses.
-_BOOT, _LAST, _FLOOR, _HEARD_UNTIL = range(4)
+_BOOT, _LAST, _FLOOR, _HEARD_UNTIL, _HOST, _OWED, _PAID, _MESSAGE = range(8)
 _HEADER = 512
 _WRITERS, _LAPSES_AT = 1, 2
 _SIZE = 8 * (_HEADER + 3 * SLOTS)
@@ -69,6 +69,14 @@ class Generations:
 
     def fresh(self, as_of: int, slots: Slots) -> bool:
         """Say whether what was loaded as of a number is as good as a new load."""
+        return self.unchanged(as_of, slots) and self.trusted()
+
+    def trusted(self) -> bool:
+        """Say whether every change is heard of, those of other hosts too."""
+        return not self._guarded or self._words[_HEARD_UNTIL] > self._now()
+
+    def unchanged(self, as_of: int, slots: Slots) -> bool:
+        """Say whether nothing that this host knows of has changed since a number was taken."""
         words = self._words
         if as_of < words[_FLOOR]:
             return False
@@ -77,7 +85,7 @@ class Generations:
                 if words[slot] == CHANGING:
                     self._end_if_lapsed(slot)
                 return False
-        return not self._guarded or words[_HEARD_UNTIL] > self._now()
+        return True
 
     def begin(self, tags: Collection[str]) -> None:
         """Hear that tags are about to change."""
@@ -89,13 +97,14 @@ class Generations:
                 self._words[slot + _LAPSES_AT] = now + int(LAPSES_S * 1e9)
                 self._words[slot] = CHANGING
 
-    def end(self, tags: Collection[str]) -> None:
-        """Hear that tags have changed."""
+    def end(self, tags: Collection[str]) -> int:
+        """Hear that tags have changed, and return a number that no later change has: what was read since is as of that."""
         with self._alone():
             for slot in self.slots(tags):
                 self._words[slot + _WRITERS] = max(0, self._words[slot + _WRITERS] - 1)
                 if self._words[slot + _WRITERS] == 0:
                     self._settle(slot)
+            return self._words[_LAST]
 
     def outdate_all(self) -> None:
         """Make everything that was loaded before this outdated."""
@@ -109,6 +118,35 @@ class Generations:
     def unheard(self) -> None:
         """Trust nothing until something is heard again."""
         self._words[_HEARD_UNTIL] = 0
+
+    @property
+    def host(self) -> int:
+        """Return the number by which other hosts know this one."""
+        return self._words[_HOST]
+
+    @property
+    def message(self) -> int:
+        """Return the number of the last message of the cluster that was heard."""
+        return self._words[_MESSAGE]
+
+    def heard_message(self, number: int) -> None:
+        """Remember which message was the last."""
+        self._words[_MESSAGE] = number
+
+    def owe(self) -> None:
+        """Note, for all processes, that the cluster could not be told of a change."""
+        with self._alone():
+            self._words[_OWED] += 1
+
+    def owed(self) -> int:
+        """Return the number of the last change that the cluster does not know of, 0 when it knows all."""
+        owed = self._words[_OWED]
+        return owed if owed != self._words[_PAID] else 0
+
+    def paid(self, owed: int) -> None:
+        """Note that the cluster knows of all changes up to one."""
+        with self._alone():
+            self._words[_PAID] = max(self._words[_PAID], owed)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -135,11 +173,14 @@ class Generations:
         # Where there is no memory folder the file outlives the host's uptime, by which lapses are told.
         boot = zlib.crc32(Path("/proc/sys/kernel/random/boot_id").read_bytes()) + 1
         if self._words[_BOOT] != boot:
-            last = self._words[_LAST]
+            # The clock as well: what was kept under a file that is gone must not seem to be loaded later than this.
+            last = max(self._words[_LAST], time.time_ns() // 1000)
             if self._words[_BOOT]:
                 self._map[:] = bytes(_SIZE)
             self._words[_BOOT] = boot
             self._words[_LAST] = self._words[_FLOOR] = last + 1
+            self._words[_HOST] = int.from_bytes(os.urandom(6))
+            self._words[_OWED] = 1  # whether the cluster was told of everything is not known any more
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -149,3 +190,53 @@ class Generations:
                 yield
             finally:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+class NullGenerations:
+    """Generations that cannot be known: nothing is ever fresh."""
+
+    host = 0
+
+    def as_of(self) -> int:
+        """Return zero."""
+        return 0
+
+    @staticmethod
+    def slots(tags: Iterable[str]) -> Slots:
+        """Return none."""
+        return Generations.slots(tags)[:0]
+
+    def fresh(self, as_of: int, slots: Slots) -> bool:
+        """Say no."""
+        return False
+
+    def trusted(self) -> bool:
+        """Say no."""
+        return False
+
+    def unchanged(self, as_of: int, slots: Slots) -> bool:
+        """Say no."""
+        return False
+
+    def begin(self, tags: Collection[str]) -> None:
+        """Do nothing."""
+
+    def end(self, tags: Collection[str]) -> int:
+        """Return zero."""
+        return 0
+
+    def outdate_all(self) -> None:
+        """Do nothing."""
+
+    def owe(self) -> None:
+        """Do nothing."""
+
+    def owed(self) -> int:
+        """Return zero."""
+        return 0
+
+    def paid(self, owed: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 import limits as counting
@@ -40,16 +41,17 @@ class Meter:
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
         self._endpoint = counting.parse(settings.limit_endpoint)
+        self._key = lru_cache(4096)(lambda item, *parts: item.key_for(*parts))
 
     def address(self, address: str) -> headers.Standing:
         """Count a request against its address; returns how that stands. Raises Exceeded."""
-        return self.leases.spend("address", self._address, self._address.key_for("address", address, "address"))
+        return self.leases.spend("address", self._address, self._key(self._address, "address", address, "address"))
 
     def client(self, client: str, operation: str | None) -> list[headers.Standing]:
         """Count a request against its client and, of the API, the operation; returns how both stand. Raises Exceeded."""
-        told = [self.leases.spend("client", self._client, self._client.key_for("client", client, "client"))]
+        told = [self.leases.spend("client", self._client, self._key(self._client, "client", client, "client"))]
         if operation is not None:
-            told.append(self.leases.spend("endpoint", self._endpoint, self._endpoint.key_for("client", client, operation)))
+            told.append(self.leases.spend("endpoint", self._endpoint, self._key(self._endpoint, "client", client, operation)))
         return told
 
 
@@ -85,7 +87,7 @@ def attempt_to_sign_in(email: str) -> Iterator[None]:
         with limits.sign_in.attempt(email):
             yield
     except Exceeded as error:
-        _refuse(error.standing, "Too many attempts to sign in.")
+        refuse(error.standing, "Too many attempts to sign in.")
 
 
 def count_registration() -> None:
@@ -95,10 +97,11 @@ def count_registration() -> None:
         try:
             limits.sign_in.registration()
         except Exceeded as error:
-            _refuse(error.standing, "Too many registrations and attempts to sign in.")
+            refuse(error.standing, "Too many registrations and attempts to sign in.")
 
 
-def _refuse(told: headers.Standing, why: str = "Too many requests.") -> NoReturn:
+def refuse(told: headers.Standing, why: str = "Too many requests.") -> NoReturn:
+    """Refuse the present request, and tell how the client stands. Raises TooManyRequests."""
     g.limits_told = [told]
     raise TooManyRequests(f"{why} Try again in {told.wait_s} {'second' if told.wait_s == 1 else 'seconds'}.") from None
 
@@ -147,7 +150,7 @@ def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client:
         key_prefix="client",
         headers_enabled=False,
         application_limits=[ApplicationLimit(limit_provider=settings.limit_upload, scope="upload")],
-        on_breach=lambda exceeded: _refuse(standing(exceeded)),
+        on_breach=lambda exceeded: refuse(standing(exceeded)),
     )
 
     @app.before_request
@@ -175,7 +178,7 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
                 called = operation(request.method, rule) if request.path.startswith(API) else None
                 g.limits_told += meter.client(client(), called)
         except Exceeded as error:
-            _refuse(error.standing)
+            refuse(error.standing)
 
     _count_uploads(app, settings, storage, client)
     app.after_request(_tell)

@@ -113,3 +113,38 @@ def test_a_file_from_before_the_host_started_outdates_everything(tmp_path, clock
     assert not again.fresh(as_of, ())
     assert again.fresh(again.as_of(), again.slots(["t"]))
     again.close()
+
+
+def test_what_is_owed_to_the_cluster_is_known_to_all_processes(generations, tmp_path, clock):
+    assert generations.owed(), "a new file knows nothing of what was told before"
+    generations.paid(generations.owed())
+    assert not generations.owed()
+    other = Generations(tmp_path / "generations", monotonic_ns=clock)
+    other.owe()
+    owed = generations.owed()
+    assert owed
+    other.owe()
+    generations.paid(owed)
+    assert generations.owed(), "another change was not told in the meantime"
+    generations.paid(other.owed())
+    assert not other.owed()
+    other.close()
+
+
+def test_a_new_file_begins_above_all_earlier_numbers(generations, tmp_path, clock):
+    generations.end(["t"])
+    (tmp_path / "generations").unlink()
+    new = Generations(tmp_path / "generations", monotonic_ns=clock)
+    assert not new.fresh(generations.as_of(), new.slots(["t"]))
+    new.close()
+
+
+def test_the_end_returns_a_number_that_no_later_change_has(generations):
+    slots = generations.slots(["t"])
+    generations.begin(["t"])
+    first = generations.end(["t"])
+    assert generations.fresh(first, slots)
+    generations.begin(["t"])
+    second = generations.end(["t"])
+    assert not generations.fresh(first, slots)
+    assert generations.fresh(second, slots)

@@ -1,0 +1,75 @@
+"""Hits of finished responses count like requests that the application answers: same limits, same clients, same headers.
+
+The client is the account. Who a cookie or a token belongs to only the database knows, so what the application found out is
+remembered for KNOWN_S. That a session was ended meanwhile does no harm: a hit shows what everybody may see.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+
+from flask import Flask, Response
+
+from codyverse.operations import limits
+from codyverse.operations.limits import addresses, headers
+from codyverse.operations.limits.headers import Standing
+from codyverse.operations.limits.leases import Exceeded
+from codyverse.server.responses import Headers
+from codyverse.server.shell import Refused
+
+KNOWN_S = 30.0
+MOST = 10_000
+NOBODY = ""  # the credentials are nobody's: the address is the client
+
+
+class Clients:
+    """Who credentials belong to; the credentials themselves are not kept."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[int, tuple[str, float]] = {}
+        self._turn = threading.Lock()
+
+    def learn(self, authorization: str, cookie: str, client: str) -> None:
+        """Hear that these headers were found to be a client's, such as `account:17`, or NOBODY's."""
+        place = hash((authorization, cookie))
+        with self._turn:
+            self._known.pop(place, None)
+            if len(self._known) >= MOST:
+                del self._known[next(iter(self._known))]  # learned longest ago
+            self._known[place] = (client, self._clock())
+
+    def client(self, authorization: str, cookie: str) -> str | None:
+        """Return whose headers these are, None when that was not found out lately."""
+        found = self._known.get(hash((authorization, cookie)))
+        return found[0] if found and self._clock() - found[1] < KNOWN_S else None
+
+
+def count(app: Flask, known: Clients, address: str, authorization: str, cookie: str, rule: str) -> Headers | Refused | None:
+    """Count a hit of a rule; returns the headers that tell about it, None for credentials that are not known."""
+    found = limits.of(app)
+    if found is None:
+        return []
+    address = addresses.counted(address)
+    is_operation = rule.startswith(limits.API)
+    is_file = rule.startswith(f"{app.static_url_path}/")
+    client = known.client(authorization, cookie) if (authorization or cookie) and not is_file else NOBODY
+    if client is None:
+        return None
+    try:
+        told = [found.meter.address(address)]
+        if not is_file:
+            told += found.meter.client(client or address, limits.operation("GET", rule) if is_operation else None)
+    except Exceeded as error:
+        return Refused(error.standing)
+    return _headers(min(told, key=lambda standing: standing.remaining)) if is_operation else []
+
+
+def _headers(told: Standing) -> Headers:
+    carrier = SimpleNamespace(headers={}, status_code=200)
+    headers.send(cast(Response, carrier), told)
+    return list(carrier.headers.items())

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import multiprocessing
+import threading
+
+import pytest
+
+from codyverse.errors import NotFound
+from codyverse.operations.cache.reading import reading
+from tests.operations.cache.made import Source, SourceAway, Wall, ask_at_once, make, processes
+from tests.parallel import in_parallel
+from tests.server import wait_until
+
+
+@pytest.fixture
+def wall():
+    return Wall()
+
+
+@pytest.fixture
+def made(tmp_path, wall):
+    made, counts = make(tmp_path, wall)
+    yield made, counts
+    made.close()
+
+
+@pytest.fixture
+def other(tmp_path, wall, made):
+    """Another process of the same host, as far as a cache can tell."""
+    other, _ = make(tmp_path, wall)
+    yield other
+    other.close()
+
+
+def test_it_works(made):
+    cache, counts = made
+    source = Source({"a": [1]})
+    assert cache.cached("k", source, ["t"]) == {"a": [1]}
+    assert cache.cached("k", source, ["t"]) == {"a": [1]}
+    assert source.loads == 1
+    source.value = {"a": [2]}
+    cache.invalidate("another")
+    assert cache.cached("k", source, ["t"]) == {"a": [1]}
+    cache.invalidate("t")
+    assert cache.cached("k", source, ["t"]) == {"a": [2]}
+    assert counts == {"cache:hit:l1": 2, "cache:miss:l1": 2, "cache:miss:l2": 2, "cache:loaded": 2}
+
+
+def test_a_hit_and_a_miss_return_the_same_and_nobody_changes_a_neighbour_s(made):
+    cache, _ = made
+    source = Source({"pair": (1, 2)})
+    first = cache.cached("k", source, ["t"])
+    assert first == {"pair": [1, 2]}
+    first["pair"].append(3)
+    assert cache.cached("k", source, ["t"]) == {"pair": [1, 2]}
+
+
+def test_processes_share_what_one_loaded_and_outdate_it_for_all(made, other):
+    cache, _ = made
+    source = Source(1)
+    assert cache.cached("k", source, ["t"]) == other.cached("k", source, ["t"]) == 1
+    assert source.loads == 1
+    source.value = 2
+    other.invalidate("t")
+    assert cache.cached("k", source, ["t"]) == 2
+
+
+def test_a_change_in_the_middle_of_a_load_outdates_what_was_loaded(made):
+    cache, _ = made
+    source = Source(1)
+
+    def load():
+        value = source()
+        source.value = 2
+        cache.invalidate("t")
+        return value
+
+    assert cache.cached("k", load, ["t"]) == 1
+    assert cache.cached("k", source, ["t"]) == 2
+
+
+def test_tags_may_depend_on_the_value_and_are_noted_for_the_answer(made):
+    cache, _ = made
+    source = Source({"course": "a"})
+    for _ in range(2):
+        with reading() as noted:
+            cache.cached("k", source, lambda value: [f"course:{value['course']}"])
+        assert noted.tags == {"course:a"}
+    cache.invalidate("course:a")
+    cache.cached("k", source, ["t"])
+    assert source.loads == 2
+
+
+def test_what_is_late_is_answered_while_one_thread_loads_it_anew(made, wall):
+    cache, counts = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    source.value = 2
+    wall.now += 1.2 * 1800  # past L1 and L2
+    assert cache.cached("k", source, ["t"]) == 1
+    wait_until(lambda: cache.cached("k", source, ["t"]) == 2)
+    assert counts["cache:late"] >= 1
+    assert source.loads == 2
+
+
+def test_twice_its_time_is_too_late(made, wall):
+    cache, _ = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    source.value = 2
+    wall.now += 2.2 * 1800
+    assert cache.cached("k", source, ["t"]) == 2
+
+
+def test_what_is_outdated_is_better_than_nothing_when_the_source_is_away(made, wall):
+    cache, counts = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    wall.now += 60
+    cache.invalidate("t")
+    source.away = True
+    with reading() as noted:
+        assert cache.cached("k", source, ["t"]) == 1
+    assert noted.outdated_s == 60
+    assert noted.tags == {"t"}
+    assert counts["cache:outdated"] == 1
+    with pytest.raises(SourceAway):
+        cache.cached("another", source, ["t"])
+    wall.now += 2 * 1800
+    with pytest.raises(SourceAway):
+        cache.cached("k", source, ["t"])
+    source.away, source.value = False, 2
+    with reading() as noted:
+        assert cache.cached("k", source, ["t"]) == 2
+    assert noted.outdated_s is None
+
+
+def test_errors_are_not_kept_and_others_than_the_source_s_pass(made):
+    cache, _ = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    cache.invalidate("t")
+
+    def gone():
+        raise NotFound("gone")
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            cache.cached("k", gone, ["t"])
+    assert cache.cached("k", source, ["t"]) == 1
+
+
+def test_an_error_reaches_everybody_who_waits(made):
+    cache, _ = made
+    loads = []
+    everybody = threading.Event()
+
+    def load():
+        loads.append(1)
+        everybody.wait(0.5)
+        raise SourceAway
+
+    def ask():
+        try:
+            return cache.cached("k", load, ["t"])
+        except SourceAway:
+            return "away"
+
+    assert in_parallel(20, ask) == ["away"] * 20
+    assert len(loads) == 1
+
+
+def test_who_asks_after_a_change_does_not_get_what_was_loading_before_it(made):
+    cache, _ = made
+    source = Source("old")
+    loading, changed = threading.Event(), threading.Event()
+
+    def slow():
+        value = source()
+        loading.set()
+        changed.wait(10)
+        return value
+
+    first = threading.Thread(target=lambda: cache.cached("k", slow, ["t"]))
+    first.start()
+    loading.wait(10)
+    source.value = "new"
+    cache.invalidate("t")
+    threading.Timer(0.1, changed.set).start()  # lands while the next one waits
+    assert cache.cached("k", source, ["t"]) == "new"
+    first.join(10)
+
+
+def test_one_load_for_a_whole_host(tmp_path):
+    """Shows 3: 200 ask at once in 4 processes."""
+    barrier = multiprocessing.get_context("spawn").Barrier(200)
+    processes(4, ask_at_once, tmp_path / "host", 50, tmp_path / "loads", barrier)
+    assert (tmp_path / "loads").read_text() == "loaded\n"
+
+
+def test_without_the_feature_nothing_is_kept(tmp_path):
+    cache, _ = make(tmp_path, feature_caching=False)
+    source = Source((1,))
+    with reading() as noted:
+        assert [cache.cached("k", source, ["t"]) for _ in range(2)] == [[1], [1]]
+    assert source.loads == 2
+    assert noted.tags == {"t"}
+    cache.set("k", b"1")
+    assert cache.get("k") is None
+    cache.close()
+
+
+def test_a_folder_that_cannot_be_used_breaks_nothing(tmp_path, caplog):
+    (tmp_path / "generations").mkdir()
+    cache, _ = make(tmp_path)
+    source = Source(1)
+    assert [cache.cached("k", source, ["t"]) for _ in range(2)] == [1, 1]
+    cache.invalidate("t")
+    cache.clear()
+    cache.close()
+    assert "nothing is cached" in caplog.text
+
+
+def test_everything_at_once(made, other):
+    cache, _ = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    other.cached("k", source, ["t"])
+    source.value = 2
+    cache.clear()
+    assert cache.sizes()["l2"] == (0, 0)
+    assert other.cached("k", source, ["t"]) == cache.cached("k", source, ["t"]) == 2
+
+
+def test_the_sizes_of_the_tiers(made, other):
+    cache, _ = made
+    cache.cached("k", Source("four"), ["t"])
+    other.cached("k", Source("four"), ["t"])
+    assert cache.sizes() == {"l1": (1, 6), "l2": (1, 6), "l3": (0, 0)}
