@@ -28,6 +28,8 @@ from codyverse.errors import Forbidden, NotSignedIn
 from codyverse.extensions import database
 from codyverse.http import csrf
 from codyverse.http.api import Blueprint, problems
+from codyverse.operations.cache.generations import NullGenerations
+from codyverse.operations.cache.objects import Objects
 from config import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -36,6 +38,8 @@ SESSION = "session"
 PUBLIC = "public"
 OPERATOR = "operator"
 DAY_S = 24 * 60 * 60
+CALLERS = 10_000  # that a process remembers, 5 MB
+CALLER_S = 30.0  # what several hosts without Redis, or somebody with SQL in his hands, may change unheard
 
 
 def caller_or_none() -> Caller | None:
@@ -152,9 +156,13 @@ def _settings() -> Settings:
 def _find_caller() -> Caller | None:
     authorization = request.authorization
     if authorization is not None and authorization.type == "bearer":
-        return service.caller_of_token(database, authorization.token or "")
+        return service.caller_of_token(database, _callers(), authorization.token or "")
     secret = _session_secret()
-    return service.caller_of_session(database, secret) if secret else None
+    return service.caller_of_session(database, _callers(), secret) if secret else None
+
+
+def _callers() -> service.Callers:
+    return cast(service.Callers, current_app.extensions["codyverse.callers"])
 
 
 def _session_secret() -> str:
@@ -188,6 +196,8 @@ def init_app(app: Flask) -> None:
     """Describe the two ways of signing in and keep personal responses out of shared caches. Comes after the API's own."""
     app.after_request(_keep_private)
     settings: Settings = app.config["CODYVERSE"]
+    generations = app.extensions["codyverse.generations"] if settings.feature_caching else None
+    app.extensions["codyverse.callers"] = Objects(generations or NullGenerations(), CALLERS, CALLER_S)
     schemes = extensions.api.spec.components
     session = (
         f"Set by signing in. Unsafe methods also need the header `{csrf.HEADER}` with the token that signing in answers in the "

@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import Flask
 
 from codyverse.database import LARGEST_ID
-from codyverse.extensions import api, cache, database
+from codyverse.extensions import api, database
 from codyverse.http import pagination
 from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.auth import caller, signed_in
@@ -55,7 +55,7 @@ class LedgerSchema(Schema):
 @blueprint.response(200, WalletSchema)
 def get_wallet() -> dict[str, Any]:
     """Read one's XP, coins and level."""
-    return service.wallet(database, cache, caller().user_id)
+    return service.wallet(database, caller().user_id)
 
 
 @blueprint.get("/ledger")

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from codyverse.database import Database, Reader, Transaction, insert
-from codyverse.operations.cache import Cache
 from codyverse.rewards.models import ledger_entries, wallets
 from codyverse.rewards.rules import Reward, level_for, xp_for_level
 
@@ -44,17 +43,11 @@ _ENTRIES = (
 )
 
 
-def learner_tag(user_id: int) -> str:
-    """Return the tag of all that is read of a learner: wallet, progress."""
-    return f"learner:{user_id}"
-
-
 def award(tx: Transaction, user_id: int, source: str, reward: Reward) -> Balance:
     """Give a reward for a source, such as `completion:17`, and return what the learner has now.
 
     The caller makes sure that the source is new; should it not be, the unique ledger entry has the whole transaction fail.
     """
-    tx.touch(learner_tag(user_id))
     added = tx.execute(_ADD, {"user_id": user_id, "xp": reward.xp, "coins": reward.coins}).one()
     balance = Balance(added.xp, added.coins)
     entry = {"user_id": user_id, "source": source, "created_at": tx.now}
@@ -74,13 +67,8 @@ def balance_after(reader: Reader, user_id: int, source: str) -> Balance:
     return Balance(after["xp"], after["coins"])
 
 
-def wallet(database: Database, cache: Cache, user_id: int) -> dict[str, Any]:
+def wallet(database: Database, user_id: int) -> dict[str, Any]:
     """Return the learner's balances, level and the XP at which it and the next level begin."""
-    found: dict[str, Any] = cache.cached(f"wallet:{user_id}", lambda: _load_wallet(database, user_id), [learner_tag(user_id)])
-    return found
-
-
-def _load_wallet(database: Database, user_id: int) -> dict[str, Any]:
     with database.read() as reader:
         row = reader.execute(_WALLET, {"user_id": user_id}).one_or_none()
     xp, coins = (row.xp, row.coins) if row is not None else (0, 0)

@@ -1,7 +1,7 @@
 """What accounts can do, for the edges and for the other domains."""
 
 from codyverse.accounts.service.avatars import Swept, read_avatar, remove_avatar, replace_avatar, sweep_avatars
-from codyverse.accounts.service.callers import Caller, caller_of_session, caller_of_token
+from codyverse.accounts.service.callers import Caller, Callers, caller_of_session, caller_of_token
 from codyverse.accounts.service.profiles import create_user, read_profile, update_profile, version
 from codyverse.accounts.service.roles import change_role
 from codyverse.accounts.service.sessions import list_sessions, revoke_session
@@ -10,6 +10,7 @@ from codyverse.accounts.service.tokens import create_token, list_tokens, read_to
 
 __all__ = [
     "Caller",
+    "Callers",
     "SignedIn",
     "Swept",
     "caller_of_session",

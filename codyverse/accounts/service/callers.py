@@ -1,15 +1,20 @@
-"""Who sends a request: the account behind a session's or a token's secret."""
+"""Who sends a request: the account behind a session's or a token's secret.
+
+A process remembers whom it asked the database about. What ends a session or a token, or changes what its account may do, touches
+the account's tag, so that nobody is remembered beyond the commit of that.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from codyverse.accounts.credentials import fingerprint
 from codyverse.accounts.models import api_tokens, sessions, users
 from codyverse.database import Database
+from codyverse.operations.cache.objects import Objects
 from codyverse.operations.retry import repeatable
 
 SEEN_EVERY = timedelta(minutes=10)  # the precision of last_seen_at and last_used_at, so that reading seldom writes
@@ -28,7 +33,7 @@ class Caller:
 
 
 _SESSION = (
-    sa.select(sessions.c.id, sessions.c.user_id, sessions.c.last_seen_at, users.c.role, users.c.timezone)
+    sa.select(sessions.c.id, sessions.c.user_id, sessions.c.last_seen_at, sessions.c.expires_at, users.c.role, users.c.timezone)
     .join_from(sessions, users)
     .where(
         sessions.c.token_hash == sa.bindparam("token_hash"),
@@ -39,7 +44,13 @@ _SESSION = (
 _SEE_SESSION = sessions.update().where(sessions.c.id == sa.bindparam("session_id")).values(last_seen_at=sa.bindparam("now"))
 _TOKEN = (
     sa.select(
-        api_tokens.c.id, api_tokens.c.user_id, api_tokens.c.scopes, api_tokens.c.last_used_at, users.c.role, users.c.timezone
+        api_tokens.c.id,
+        api_tokens.c.user_id,
+        api_tokens.c.scopes,
+        api_tokens.c.last_used_at,
+        api_tokens.c.expires_at,
+        users.c.role,
+        users.c.timezone,
     )
     .join_from(api_tokens, users)
     .where(
@@ -51,30 +62,64 @@ _TOKEN = (
 _USE_TOKEN = api_tokens.update().where(api_tokens.c.id == sa.bindparam("token_id")).values(last_used_at=sa.bindparam("now"))
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who a secret belongs to, and when the database has to be asked again."""
+
+    caller: Caller
+    until: datetime
+
+
+Callers = Objects[Known]
+
+
+def account_tag(user_id: int) -> str:
+    """Return the tag of what decides who acts for an account and what it may do: sessions, tokens, role."""
+    return f"account:{user_id}"
+
+
 @repeatable
-def caller_of_session(database: Database, secret: str) -> Caller | None:
+def caller_of_session(database: Database, callers: Callers, secret: str) -> Caller | None:
     """Return who the cookie of a living session belongs to, and note that they were seen."""
+    token_hash, as_of = fingerprint(secret), callers.as_of()
+    known = callers.get(token_hash)
+    if known is not None and database.clock() < known.until:
+        return known.caller
     with database.read() as reader:
         now = reader.now
-        row = reader.execute(_SESSION, {"token_hash": fingerprint(secret), "now": now}).one_or_none()
+        row = reader.execute(_SESSION, {"token_hash": token_hash, "now": now}).one_or_none()
     if row is None:
         return None
-    if row.last_seen_at <= now - SEEN_EVERY:
+    seen_at = row.last_seen_at
+    if seen_at <= now - SEEN_EVERY:
+        seen_at = now
         with database.transaction() as tx:
             tx.execute(_SEE_SESSION, {"session_id": row.id, "now": now})
-    return Caller(row.user_id, row.role, session_id=row.id, token_id=None, scopes=None, timezone=row.timezone)
+    caller = Caller(row.user_id, row.role, session_id=row.id, token_id=None, scopes=None, timezone=row.timezone)
+    until = min(row.expires_at, seen_at + SEEN_EVERY)
+    callers.keep(token_hash, Known(caller, until), as_of, [account_tag(row.user_id)])
+    return caller
 
 
 @repeatable
-def caller_of_token(database: Database, secret: str) -> Caller | None:
+def caller_of_token(database: Database, callers: Callers, secret: str) -> Caller | None:
     """Return who a living API token belongs to, and note that it was used."""
+    token_hash, as_of = fingerprint(secret), callers.as_of()
+    known = callers.get(token_hash)
+    if known is not None and database.clock() < known.until:
+        return known.caller
     with database.read() as reader:
         now = reader.now
-        row = reader.execute(_TOKEN, {"token_hash": fingerprint(secret), "now": now}).one_or_none()
+        row = reader.execute(_TOKEN, {"token_hash": token_hash, "now": now}).one_or_none()
     if row is None:
         return None
-    if row.last_used_at is None or row.last_used_at <= now - SEEN_EVERY:
+    used_at = row.last_used_at
+    if used_at is None or used_at <= now - SEEN_EVERY:
+        used_at = now
         with database.transaction() as tx:
             tx.execute(_USE_TOKEN, {"token_id": row.id, "now": now})
     scopes = frozenset(row.scopes.split())
-    return Caller(row.user_id, row.role, session_id=None, token_id=row.id, scopes=scopes, timezone=row.timezone)
+    caller = Caller(row.user_id, row.role, session_id=None, token_id=row.id, scopes=scopes, timezone=row.timezone)
+    until = min(row.expires_at or used_at + SEEN_EVERY, used_at + SEEN_EVERY)
+    callers.keep(token_hash, Known(caller, until), as_of, [account_tag(row.user_id)])
+    return caller

@@ -12,6 +12,7 @@ import orjson
 import sqlalchemy as sa
 
 from codyverse.accounts.models import users
+from codyverse.accounts.service.callers import account_tag
 from codyverse.database import Database, Reader, Transaction, insert
 from codyverse.errors import EmailTaken, InvalidInput, PreconditionFailed
 from codyverse.operations.retry import repeatable
@@ -98,7 +99,7 @@ def update_profile(database: Database, user_id: int, changes: dict[str, Any], ma
             _check_birth_date(values["birth_date"], values["timezone"], tx.now)
         parameters = {f"new_{name}": value for name, value in values.items()}
         tx.execute(_UPDATE, parameters | {"user_id": user_id, "new_updated_at": tx.now})
-        tx.touch(f"learner:{user_id}")
+        tx.touch(account_tag(user_id))
         return profile_of(tx, user_id)
 
 

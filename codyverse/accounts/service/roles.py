@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from codyverse.accounts.models import users
+from codyverse.accounts.service.callers import account_tag
 from codyverse.database import Database
 from codyverse.errors import NotFound
 from codyverse.operations.retry import repeatable
@@ -24,4 +25,4 @@ def change_role(database: Database, email: str, role: str) -> None:
         changed = tx.execute(_CHANGE, {"address": email.lower(), "new_role": role, "now": tx.now}).scalar_one_or_none()
         if changed is None:
             raise NotFound("There is no account with this e-mail address.")
-        tx.touch(f"learner:{changed}")
+        tx.touch(account_tag(changed))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from codyverse.accounts.credentials import derive, fingerprint
 from codyverse.accounts.models import sessions
+from codyverse.accounts.service.callers import account_tag
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
 from codyverse.operations.retry import repeatable
@@ -65,3 +66,4 @@ def revoke_session(database: Database, user_id: int, session_id: int) -> None:
     with database.transaction() as tx:
         if not tx.execute(_REVOKE, {"owner_id": user_id, "session_id": session_id, "now": tx.now}).rowcount:
             raise NotFound("You have no such session.")
+        tx.touch(account_tag(user_id))

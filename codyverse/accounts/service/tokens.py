@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from codyverse.accounts.credentials import PREFIX, derive, fingerprint, new_nonce
 from codyverse.accounts.models import SCOPES, api_tokens
+from codyverse.accounts.service.callers import account_tag
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
 from codyverse.operations.idempotency import Answer, Key, once
@@ -89,6 +90,7 @@ def revoke_token(database: Database, user_id: int, token_id: int) -> None:
     with database.transaction() as tx:
         if not tx.execute(_REVOKE, {"owner_id": user_id, "token_id": token_id, "now": tx.now}).rowcount:
             raise NotFound("You have no such token.")
+        tx.touch(account_tag(user_id))
 
 
 def _secret(secret_key: str, nonce: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import url_for
 
-from codyverse.extensions import cache, database
+from codyverse.extensions import database
 from codyverse.http import idempotency, pagination
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import caller, signed_in
@@ -139,8 +139,8 @@ def complete_lesson(body: dict[str, Any], lesson_id: int) -> Any:
 @blueprint.response(200, ProgressPageSchema)
 def list_progress(query: dict[str, Any]) -> Any:
     """List the courses one is in, with progress."""
-    after = pagination.after(LIST, query["cursor"])
-    rows = progress.of_courses(database, cache, caller().user_id, after, query["limit"] + 1)
+    position, course_id = pagination.after(LIST, query["cursor"]) or (-1, 0)
+    rows = progress.of_courses(database, caller().user_id, (position, course_id), query["limit"] + 1)
     return pagination.page(LIST, rows, query["limit"], lambda row: [row["position"], row["course_id"]])
 
 
@@ -150,4 +150,4 @@ def list_progress(query: dict[str, Any]) -> Any:
 @blueprint.response(200, CourseProgressDetailSchema)
 def get_course_progress(course_slug: str) -> Any:
     """Read one's progress in a course, lesson by lesson."""
-    return progress.of_lessons(database, cache, caller().user_id, course_slug)
+    return progress.of_lessons(database, caller().user_id, course_slug)

@@ -19,7 +19,6 @@ from codyverse.learning.models import answers, attempts, lesson_versions, lesson
 from codyverse.learning.service import enrolments
 from codyverse.operations.idempotency import Answer, Key, once
 from codyverse.operations.retry import repeatable
-from codyverse.rewards.service import learner_tag
 
 _chance = random.SystemRandom()
 
@@ -118,7 +117,6 @@ def start(database: Database, user_id: int, lesson_id: int, key: Key | None = No
             used = tx.execute(_COUNT, mine).scalar_one()
             if lesson.max_attempts and used >= lesson.max_attempts:
                 raise AttemptsExhausted(f"All {lesson.max_attempts} attempts at this quiz were started.")
-        tx.touch(learner_tag(user_id))  # progress shows how many attempts were used, and the best one
         return _read(tx, user_id, begun.id)
 
     return once(database, key, work)
@@ -157,7 +155,6 @@ def submit(database: Database, user_id: int, attempt_id: int, key: Key | None = 
         attempt = _lock(tx, user_id, attempt_id)  # an answer comes before this, and counts, or after it, and is refused
         created = attempt.submitted_at is None
         if created:
-            tx.touch(learner_tag(user_id))
             given = _answers(tx, attempt_id)
             possible = sum(question["points"] for question in attempt.questions)
             points = sum(

@@ -9,7 +9,6 @@ from codyverse.errors import NotFound
 from codyverse.learning.models import courses, enrolments
 from codyverse.operations.idempotency import Answer, Key, once
 from codyverse.operations.retry import repeatable
-from codyverse.rewards.service import learner_tag
 
 _COURSE = sa.select(courses.c.id).where(courses.c.slug == sa.bindparam("slug"), courses.c.retired_at.is_(None))
 _ENROL = insert(enrolments).on_conflict_do_nothing()
@@ -54,15 +53,13 @@ def leave(database: Database, user_id: int, course_slug: str) -> None:
     with database.transaction() as tx:
         course_id = _course_id(tx, course_slug)
         tx.execute(_LEAVE, {"of_user": user_id, "of_course": course_id, "now": tx.now})
-        tx.touch(learner_tag(user_id))
 
 
 def join(tx: Transaction, user_id: int, course_id: int) -> bool:
     """Make sure that the learner is in the course, as part of a transaction; returns whether they never were before."""
     joined = tx.execute(_ENROL, {"user_id": user_id, "course_id": course_id, "enrolled_at": tx.now}).rowcount == 1
-    came_back = not joined and tx.execute(_COME_BACK, {"of_user": user_id, "of_course": course_id}).rowcount == 1
-    if joined or came_back:
-        tx.touch(learner_tag(user_id))
+    if not joined:
+        tx.execute(_COME_BACK, {"of_user": user_id, "of_course": course_id})
     return joined
 
 

@@ -10,10 +10,6 @@ from codyverse.database import Database
 from codyverse.errors import NotFound
 from codyverse.learning.models import attempts, completions, courses, enrolments, lesson_versions, lessons, modules
 from codyverse.learning.service.attempts import score_percent
-from codyverse.learning.service.courses import CATALOGUE, course_tag
-from codyverse.operations.cache import Cache
-from codyverse.operations.cache.reading import depends_on
-from codyverse.rewards.service import learner_tag
 
 _user: sa.BindParameter[int] = sa.bindparam("user_id")
 _total = (
@@ -96,34 +92,15 @@ _LESSONS = (
 )
 
 
-def of_courses(database: Database, cache: Cache, user_id: int, after: list[Any] | None, rows: int) -> list[dict[str, Any]]:
+def of_courses(database: Database, user_id: int, after: tuple[int, int], rows: int) -> list[dict[str, Any]]:
     """Return the courses that the learner is in, behind a position and id, each with its progress."""
-    position, course_id = after or (-1, 0)
-    tags = [learner_tag(user_id), CATALOGUE]
-
-    def load() -> list[dict[str, Any]]:
-        with database.read() as reader:
-            found = reader.execute(_PAGE, {"user_id": user_id, "after_position": position, "after_id": course_id, "rows": rows})
-            return [dict(row._mapping) | _percent(row.lessons_completed, row.lessons_total) for row in found]
-
-    if after is not None:
-        depends_on(tags)
-        return load()
-    found: list[dict[str, Any]] = cache.cached(f"progress:{user_id}:{rows}", load, tags)
-    return found
+    with database.read() as reader:
+        found = reader.execute(_PAGE, {"user_id": user_id, "after_position": after[0], "after_id": after[1], "rows": rows})
+        return [dict(row._mapping) | _percent(row.lessons_completed, row.lessons_total) for row in found]
 
 
-def of_lessons(database: Database, cache: Cache, user_id: int, course_slug: str) -> dict[str, Any]:
+def of_lessons(database: Database, user_id: int, course_slug: str) -> dict[str, Any]:
     """Return the learner's progress in a course, lesson by lesson. Raises NotFound."""
-    found: dict[str, Any] = cache.cached(
-        f"progress:{user_id}:{course_slug}",
-        lambda: _load_lessons(database, user_id, course_slug),
-        [learner_tag(user_id), course_tag(course_slug)],
-    )
-    return found
-
-
-def _load_lessons(database: Database, user_id: int, course_slug: str) -> dict[str, Any]:
     with database.read() as reader:
         course = reader.execute(_COURSE, {"slug": course_slug}).one_or_none()
         if course is None:
