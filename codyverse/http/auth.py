@@ -38,6 +38,7 @@ SESSION = "session"
 PUBLIC = "public"
 OPERATOR = "operator"
 DAY_S = 24 * 60 * 60
+_UNKNOWN = object()
 CALLERS = 10_000  # that a process remembers, 5 MB
 CALLER_S = 30.0  # what several hosts without Redis, or somebody with SQL in his hands, may change unheard
 
@@ -53,14 +54,16 @@ def sender() -> Caller | None:
 
     A database that cannot be used is asked once, too: whoever asks later in the request gets the same exception.
     """
-    if "caller" not in g:
+    found = g.get("caller", _UNKNOWN)
+    if found is _UNKNOWN:
         try:
-            g.caller = _find_caller()
+            found = _find_caller()
         except UNUSABLE as error:
-            g.caller = error
-    if isinstance(g.caller, BaseException):
-        raise g.caller
-    return cast("Caller | None", g.caller)
+            found = error
+        g.caller = found
+    if isinstance(found, BaseException):
+        raise found
+    return cast("Caller | None", found)
 
 
 def caller() -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import limits
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, Exceeded, Leases
-from codyverse.operations.limits.storage import HostStorage
+from codyverse.operations.limits.storage import HostStorage, Window
 from codyverse.operations.limits.tiers import Tier, Tiers
 
 KEY = "LIMITER/client/account:1/client/1000/15/minute"
@@ -30,9 +31,9 @@ class Counted(HostStorage):
 
     asked = 0
 
-    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+    def acquire_window(self, *arguments: Any) -> Window | None:
         self.asked += 1
-        return super().acquire_sliding_window_entry(key, limit, expiry, amount)
+        return super().acquire_window(*arguments)
 
 
 @pytest.fixture

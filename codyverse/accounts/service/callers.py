@@ -6,6 +6,7 @@ the account's tag, so that nobody is remembered beyond the commit of that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -78,13 +79,31 @@ def account_tag(user_id: int) -> str:
     return f"account:{user_id}"
 
 
-@repeatable
 def caller_of_session(database: Database, callers: Callers, secret: str) -> Caller | None:
     """Return who the cookie of a living session belongs to, and note that they were seen."""
+    return _remembered(database, callers, secret, _ask_for_session)
+
+
+def caller_of_token(database: Database, callers: Callers, secret: str) -> Caller | None:
+    """Return who a living API token belongs to, and note that it was used."""
+    return _remembered(database, callers, secret, _ask_for_token)
+
+
+def _remembered(
+    database: Database, callers: Callers, secret: str, ask: Callable[[Database, bytes], Known | None]
+) -> Caller | None:
     token_hash, as_of = fingerprint(secret), callers.as_of()
     known = callers.get(token_hash)
-    if known is not None and database.clock() < known.until:
-        return known.caller
+    if known is None or database.clock() >= known.until:
+        known = ask(database, token_hash)
+        if known is None:
+            return None
+        callers.keep(token_hash, known, as_of, [account_tag(known.caller.user_id)])
+    return known.caller
+
+
+@repeatable
+def _ask_for_session(database: Database, token_hash: bytes) -> Known | None:
     with database.read() as reader:
         now = reader.now
         row = reader.execute(_SESSION, {"token_hash": token_hash, "now": now}).one_or_none()
@@ -96,18 +115,11 @@ def caller_of_session(database: Database, callers: Callers, secret: str) -> Call
         with database.transaction() as tx:
             tx.execute(_SEE_SESSION, {"session_id": row.id, "now": now})
     caller = Caller(row.user_id, row.role, session_id=row.id, token_id=None, scopes=None, timezone=row.timezone)
-    until = min(row.expires_at, seen_at + SEEN_EVERY)
-    callers.keep(token_hash, Known(caller, until), as_of, [account_tag(row.user_id)])
-    return caller
+    return Known(caller, min(row.expires_at, seen_at + SEEN_EVERY))
 
 
 @repeatable
-def caller_of_token(database: Database, callers: Callers, secret: str) -> Caller | None:
-    """Return who a living API token belongs to, and note that it was used."""
-    token_hash, as_of = fingerprint(secret), callers.as_of()
-    known = callers.get(token_hash)
-    if known is not None and database.clock() < known.until:
-        return known.caller
+def _ask_for_token(database: Database, token_hash: bytes) -> Known | None:
     with database.read() as reader:
         now = reader.now
         row = reader.execute(_TOKEN, {"token_hash": token_hash, "now": now}).one_or_none()
@@ -120,6 +132,5 @@ def caller_of_token(database: Database, callers: Callers, secret: str) -> Caller
             tx.execute(_USE_TOKEN, {"token_id": row.id, "now": now})
     scopes = frozenset(row.scopes.split())
     caller = Caller(row.user_id, row.role, session_id=None, token_id=row.id, scopes=scopes, timezone=row.timezone)
-    until = min(row.expires_at or used_at + SEEN_EVERY, used_at + SEEN_EVERY)
-    callers.keep(token_hash, Known(caller, until), as_of, [account_tag(row.user_id)])
-    return caller
+    again = used_at + SEEN_EVERY
+    return Known(caller, min(row.expires_at or again, again))

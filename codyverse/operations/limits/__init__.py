@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import limits as counting
 from flask import Flask, Response, current_app, g, request
@@ -20,7 +20,7 @@ from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 
 from codyverse.errors import TooManyRequests
 from codyverse.operations import components
-from codyverse.operations.limits import headers, tiers
+from codyverse.operations.limits import addresses, headers, tiers
 from codyverse.operations.limits.addresses import address
 from codyverse.operations.limits.leases import Exceeded, Leases
 from codyverse.operations.limits.sign_in import SignInLimits
@@ -106,10 +106,9 @@ def refuse(told: headers.Standing, why: str = "Too many requests.") -> NoReturn:
     raise TooManyRequests(f"{why} Try again in {told.wait_s} {'second' if told.wait_s == 1 else 'seconds'}.") from None
 
 
-def _has_no_client() -> bool:
-    rule = request.url_rule.rule if request.url_rule else None
+def _has_client(rule: str | None, endpoint: str | None, method: str) -> bool:
     # Signing in has limits of its own: a reader without an account must not use up what a class behind his address signs in with.
-    return rule in (None, *SIGN_IN) or request.endpoint == "static" or request.method == "OPTIONS"
+    return rule is not None and rule not in SIGN_IN and endpoint != "static" and method != "OPTIONS"
 
 
 def _is_upload() -> bool:
@@ -169,14 +168,14 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
 
     @app.before_request
     def count() -> None:
-        if request.path in FREE:
+        asked = cast(Any, request)._get_current_object()  # each look-up of the present request costs a microsecond
+        if asked.path in FREE:
             return
+        rule = asked.url_rule.rule if asked.url_rule else None
         try:
-            g.limits_told = [meter.address(address())]
-            if not _has_no_client():
-                rule = request.url_rule.rule if request.url_rule else ""
-                called = operation(request.method, rule) if request.path.startswith(API) else None
-                g.limits_told += meter.client(client(), called)
+            told = g.limits_told = [meter.address(addresses.counted(asked.remote_addr or ""))]
+            if rule is not None and _has_client(rule, asked.endpoint, asked.method):
+                told += meter.client(client(), operation(asked.method, rule) if asked.path.startswith(API) else None)
         except Exceeded as error:
             refuse(error.standing)
 

@@ -85,11 +85,13 @@ class Leases:
         # The last one was spent before its end: this client asks often.
         wanted = min(2 * last.size, LARGEST, last.remaining // SHARE_OF_REMAINING) if last and now < last.ends_at else 1
         size = max(1, wanted)
-        if not self._tiers.acquire_sliding_window_entry(key, amount, expiry_s, size):
+        window = self._tiers.acquire_window(key, amount, expiry_s, size)
+        if window is None and size > 1:
             size = 1
-            if not self._tiers.acquire_sliding_window_entry(key, amount, expiry_s):
-                raise Exceeded(standing(policy, item, self._tiers.get_sliding_window(key, expiry_s)))
-        told = standing(policy, item, self._tiers.get_sliding_window(key, expiry_s))
+            window = self._tiers.acquire_window(key, amount, expiry_s)
+        if window is None:
+            raise Exceeded(standing(policy, item, self._tiers.get_sliding_window(key, expiry_s)))
+        told = standing(policy, item, window)
         taken = _Lease(size, size - 1, told.remaining, now + min(LIFETIME_S, told.wait_s), now + told.wait_s)
         if taken.unspent or told.remaining >= SHARE_OF_REMAINING:
             self._keep(key, taken)

@@ -40,7 +40,7 @@ INSERT INTO counters (name, began, previous, current, ends) VALUES (:name, :now,
 ON CONFLICT (name) DO UPDATE SET
     began = {_BEGAN}, previous = {_PREVIOUS}, current = ({_CURRENT}) + :amount, ends = ({_BEGAN}) + 2 * :expiry
     WHERE ({_PREVIOUS}) * ({_LEFT}) / :expiry + ({_CURRENT}) + :amount <= :limit
-RETURNING previous = 0 AND current = :amount
+RETURNING previous, current, ends - 2 * :expiry + :expiry - :now
 """  # noqa: S608  (built from the constants above)
 _READ = f"SELECT {_PREVIOUS}, {_CURRENT}, {_LEFT} FROM counters WHERE name = :name AND ends > :now"  # noqa: S608  (as above)
 _RELEASE = """
@@ -53,6 +53,14 @@ _MAKE_ROOM = """
 DELETE FROM counters WHERE name IN
     (SELECT name FROM counters ORDER BY ends LIMIT (SELECT 1 + count(*) / 8 FROM counters))
 """
+
+
+Window = tuple[int, float, int, float]
+
+
+def _window(row: tuple[int, int, int], expiry: int) -> Window:
+    previous, current, left_ms = row
+    return previous, left_ms / 1000 if previous else 0.0, current, left_ms / 1000 + expiry
 
 
 class HostStorage(Storage, SlidingWindowCounterSupport):
@@ -76,8 +84,12 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount` entries within `expiry` seconds and return True, or return False when they would exceed the limit."""
+        return self.acquire_window(key, limit, expiry, amount) is not None
+
+    def acquire_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window | None:
+        """Count entries and return what `get_sliding_window` would then return, None when they would exceed the limit."""
         if amount > limit:
-            return False
+            return None
         values = {"name": key, "limit": limit, "expiry": expiry * 1000, "amount": amount, "now": self._now_ms()}
         with self._turn:
             try:
@@ -87,18 +99,17 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
                     raise
                 self._execute(_MAKE_ROOM)
                 row = self._execute(_ACQUIRE, values).fetchone()
-            if row is not None and row[0]:
+            if row is None:
+                return None
+            if row[0] == 0 and row[1] == amount:  # the first of its window
                 self._execute(_SWEEP, (values["now"], SWEEP_ROWS))
-        return row is not None
+        return _window(row, expiry)
 
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+    def get_sliding_window(self, key: str, expiry: int) -> Window:
         """Return entries of the window before and the seconds for which they count, the same of the present window."""
         with self._turn:
             row = self._execute(_READ, {"name": key, "expiry": expiry * 1000, "now": self._now_ms()}).fetchone()
-        if row is None:
-            return 0, 0.0, 0, 0.0
-        previous, current, left_ms = row
-        return previous, left_ms / 1000 if previous else 0.0, current, left_ms / 1000 + expiry
+        return (0, 0.0, 0, 0.0) if row is None else _window(row, expiry)
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget the entries."""

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from codyverse.operations import host_memory
-from codyverse.operations.limits.storage import HostStorage
+from codyverse.operations.limits.storage import HostStorage, Window
 from config import Settings
 
 log = logging.getLogger("codyverse.limits")
@@ -54,6 +54,19 @@ class SharedStorage(RedisStorage):
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
         )
         self._release = self.get_connection().register_script(self._RELEASE)
+
+    def acquire_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window | None:
+        """Count entries and return what `get_sliding_window` would then return, in one round trip; None for too many."""
+        keys = [self.prefixed_key(self._previous_window_key(key)), self.prefixed_key(self._current_window_key(key))]
+        connection: Any = self.get_connection()
+        with connection.pipeline(transaction=False) as pipeline:
+            self.lua_acquire_sliding_window(keys, [limit, expiry, amount], client=pipeline)
+            self.lua_sliding_window(keys, [expiry], client=pipeline)
+            acquired, window = pipeline.execute()
+        if not acquired:
+            return None
+        previous, previous_ms, current, current_ms = (float(figure or 0) for figure in window)
+        return int(previous), max(0.0, previous_ms) / 1000, int(current), max(0.0, current_ms) / 1000
 
     def release(self, key: str, amount: int = 1) -> None:
         """Take entries back, from the present window or else from the one before."""
@@ -134,6 +147,11 @@ class Tiers(Storage, SlidingWindowCounterSupport):
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count an entry in the first tier that answers, unless it would exceed the limit."""
         return bool(self._first("acquire_sliding_window_entry", key, limit, expiry, amount))
+
+    def acquire_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window | None:
+        """Count entries in the first tier that answers and return the windows; None when they would exceed the limit."""
+        window: Window | None = self._first("acquire_window", key, limit, expiry, amount)
+        return window
 
     def acquire_with_spare(self, key: str, limit: int, expiry: int) -> bool:
         """Count an entry like `acquire_sliding_window_entry`, and also on the host while Redis decides, for when Redis is gone.
