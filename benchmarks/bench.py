@@ -80,7 +80,7 @@ def _row(case: Case, label: str, connections: int, rounds: list[list[wrk.Run]], 
         twin = median(each[1].per_second for each in rounds)
         twin_cpu = round(median(each[1].cpu_us for each in rounds), 1)
         ratio = round(median(each[0].per_second / each[1].per_second for each in rounds), 3)
-    floor = case.floor if counts and ratio is not None and connections == COUNTED_AT else None
+    floor = (case.floor or None) if counts and ratio is not None and connections == COUNTED_AT else None
     return {
         "case": case.name,
         "with": label,

@@ -53,8 +53,9 @@ class Ground:
         return [
             Case("course list", "/api/v1/courses", "", 0.70, cached=True),
             Case("lesson", f"/api/v1/lessons/{self.lesson_ids[0]}", "", 0.70, cached=True),
-            Case("progress, signed in", scripts.PROGRESS, "read", 0.40),
-            Case("completion", "/", "finish", 0.50),
+            Case("progress, 100 learners", scripts.PROGRESS, "read", 0.40),
+            Case("progress, always another learner", scripts.PROGRESS, "crowd", 0.0),
+            Case("completion, 100 learners", "/", "finish", 0.50),
         ]
 
     def arguments(self, case: Case) -> list[Any]:

@@ -1,6 +1,9 @@
--- Requests of wrk: the same one for ever, or of another learner each time; afterwards the figures as one line of JSON.
---   wrk -s requests.lua URL -- read   STEP BASE FIRST LEARNERS
---   wrk -s requests.lua URL -- finish STEP BASE FIRST LEARNERS LESSON …   completes lesson by lesson, each learner once a lesson
+-- Requests of wrk: the same one for ever, or those of learners; afterwards the figures as one line of JSON.
+--   wrk -s requests.lua URL -- read   STEP BASE FIRST LEARNERS            100 learners at a time, by turns
+--   wrk -s requests.lua URL -- crowd  STEP BASE FIRST LEARNERS            all of them by turns: nobody comes twice soon
+--   wrk -s requests.lua URL -- finish STEP BASE FIRST LEARNERS LESSON …   100 at a time, each completes every lesson once
+
+local AT_A_TIME = 100
 
 local threads = {}
 
@@ -31,14 +34,18 @@ end
 function next_request()
     local number = base + sent * step + thread_number
     sent = sent + 1
-    local learner = string.format("%d", first + number % learners)
-    if kind == "read" then
-        return wrk.method .. " " .. wrk.path .. " HTTP/1.1\r\nAuthorization: Bearer cv_learner" .. learner .. tail
+    if kind ~= "finish" then
+        local among = kind == "read" and math.min(AT_A_TIME, learners) or learners
+        return wrk.method .. " " .. wrk.path .. " HTTP/1.1\r\nAuthorization: Bearer cv_learner" ..
+            string.format("%d", first + number % among) .. tail
     end
-    local lesson = lessons[math.floor(number / learners) + 1]
-    if lesson == nil then
+    local turn = AT_A_TIME * #lessons
+    local place = math.floor(number / turn) * AT_A_TIME + number % AT_A_TIME
+    if place >= learners then
         error("no learner is left who has not completed every lesson")
     end
+    local learner = string.format("%d", first + place)
+    local lesson = lessons[math.floor(number % turn / AT_A_TIME) + 1]
     return "POST /api/v1/lessons/" .. lesson .. "/completions HTTP/1.1\r\nAuthorization: Bearer cv_learner" .. learner ..
         "\r\nIdempotency-Key: key-" .. string.format("%d", number) ..
         "\r\nContent-Type: application/json\r\nContent-Length: 2" .. tail .. "{}"
