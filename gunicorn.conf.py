@@ -1,5 +1,6 @@
 """How gunicorn serves CodyVerse. GUNICORN_CMD_ARGS and the command line win over what stands here."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -63,3 +64,9 @@ def worker_exit(server, worker):
     application = getattr(worker, "wsgi", None)  # missing when it could not be loaded
     if application is not None:
         components.of(application).close()
+
+
+def post_worker_init(worker):
+    """Take what was loaded out of the garbage collector's rounds: it stays, and looking through it would cost every request."""
+    gc.collect()
+    gc.freeze()

@@ -28,6 +28,7 @@ from codyverse.errors import Forbidden, NotSignedIn
 from codyverse.extensions import database
 from codyverse.http import csrf
 from codyverse.http.api import Blueprint, problems
+from codyverse.operations import vary
 from codyverse.operations.cache.generations import NullGenerations
 from codyverse.operations.cache.objects import Objects
 from config import Settings
@@ -191,7 +192,7 @@ def _keep_private(response: Response) -> Response:
     # What was made for one caller must not be handed to another by a cache on the way.
     if "personal" in g:
         response.headers.setdefault("Cache-Control", "private, no-cache")
-        response.vary.update(("Cookie", "Authorization"))
+        vary.add(response, "Cookie", "Authorization")
     return response
 
 

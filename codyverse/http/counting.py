@@ -9,18 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import cast
 
-from flask import Flask, Response
+from flask import Flask
 
 from codyverse.operations import limits
 from codyverse.operations.limits import addresses, headers
-from codyverse.operations.limits.headers import Standing
 from codyverse.operations.limits.leases import Exceeded
 from codyverse.server.responses import Headers
 from codyverse.server.shell import Refused
 
+STATIC = "/static/"
 KNOWN_S = 30.0
 MOST = 10_000
 NOBODY = ""  # the credentials are nobody's: the address is the client
@@ -56,7 +54,7 @@ def count(app: Flask, known: Clients, address: str, authorization: str, cookie: 
         return []
     address = addresses.counted(address)
     is_operation = rule.startswith(limits.API)
-    is_file = rule.startswith(f"{app.static_url_path}/")
+    is_file = rule.startswith(STATIC)
     client = known.client(authorization, cookie) if (authorization or cookie) and not is_file else NOBODY
     if client is None:
         return None
@@ -66,10 +64,4 @@ def count(app: Flask, known: Clients, address: str, authorization: str, cookie: 
             told += found.meter.client(client or address, limits.operation("GET", rule) if is_operation else None)
     except Exceeded as error:
         return Refused(error.standing)
-    return _headers(min(told, key=lambda standing: standing.remaining)) if is_operation else []
-
-
-def _headers(told: Standing) -> Headers:
-    carrier = SimpleNamespace(headers={}, status_code=200)
-    headers.send(cast(Response, carrier), told)
-    return list(carrier.headers.items())
+    return headers.fields(min(told, key=lambda standing: standing.remaining)) if is_operation else []

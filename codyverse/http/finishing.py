@@ -23,9 +23,6 @@ from typing import TYPE_CHECKING, Any
 import brotli  # type: ignore[import-untyped]
 from flask import Flask, Response, g, request
 from flask_compress.compat import compression as codecs
-from flask_compress.flask_compress import _choose_algorithm
-from werkzeug.datastructures import Accept
-from werkzeug.http import parse_accept_header
 
 from codyverse.http import clients, counting
 from codyverse.operations import compression, cors, limits, metrics
@@ -161,7 +158,7 @@ class _Duties(Duties):
         return counting.count(self._app, self._known, address, authorization, cookie, rule)
 
     def encoding(self, accepted: str) -> str:
-        return _encoding(accepted)
+        return compression.encoding(accepted)
 
     def origin(self, origin: str, path: str) -> str:
         return origin if path.startswith(limits.API) and self._admitted(origin) else ""
@@ -173,17 +170,6 @@ class _Duties(Duties):
     def observe(self, rule: str, method: str, status: int, seconds: float) -> None:
         if self._metrics is not None:
             self._metrics.observe(method, rule, status, seconds)
-
-
-@lru_cache(256)
-def _encoding(accepted: str) -> str:
-    """Return what operations/compression.py would choose for this Accept-Encoding."""
-    wishes = parse_accept_header(accepted, Accept)
-    wanted = any(wishes[algorithm] > 0 for algorithm in compression.ALGORITHMS)
-    told = dict(wishes)
-    if not wanted or ("*" in told and 0 in told.values()):
-        return ""
-    return _choose_algorithm(tuple(compression.ALGORITHMS), accepted) or ""
 
 
 def init_app(app: Flask, generations: Generations | None) -> None:

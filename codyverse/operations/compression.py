@@ -11,11 +11,32 @@ carried.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from flask import Flask, Response, request
 from flask_compress import Compress
+from flask_compress.flask_compress import _choose_algorithm
+from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
+
+from codyverse.http import conditional
+from codyverse.operations import vary
 
 ALGORITHMS = ["zstd", "br", "gzip"]
-SMALLEST = 500  # bytes; below it the headers cost as much as is saved
+SMALLEST = 1_000  # bytes; with its headers it is one packet or little more, however it is sent
+
+
+@lru_cache(256)
+def encoding(accepted: str) -> str:
+    """Return the encoding for an Accept-Encoding header, an empty text for none.
+
+    Flask-compress takes `br;q=0` for a wish, and what `*` leaves over for anything.
+    """
+    wishes = parse_accept_header(accepted, Accept)
+    told = dict(wishes)
+    if not any(wishes[algorithm] > 0 for algorithm in ALGORITHMS) or ("*" in told and 0 in told.values()):
+        return ""
+    return _choose_algorithm(tuple(ALGORITHMS), accepted) or ""
 
 
 def init_app(app: Flask) -> None:
@@ -25,6 +46,7 @@ def init_app(app: Flask) -> None:
         return
     app.config.update(
         COMPRESS_REGISTER=False,
+        COMPRESS_EVALUATE_CONDITIONAL_REQUEST=False,
         COMPRESS_ALGORITHM=ALGORITHMS,
         COMPRESS_ALGORITHM_STREAMING=ALGORITHMS,
         COMPRESS_MIN_SIZE=SMALLEST,
@@ -37,14 +59,13 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def shrink(response: Response) -> Response:
-        response.vary.add("Accept-Encoding")
-        accepted = dict(request.accept_encodings)
-        # flask-compress takes `br;q=0` for a wish, and what `*` leaves over for anything.
-        wanted = any(request.accept_encodings[algorithm] > 0 for algorithm in ALGORITHMS)
-        unclear = "*" in accepted and 0 in accepted.values()
+        vary.add(response, "Accept-Encoding")
         partial = response.status_code == 206  # its bytes are counted in the whole as it is
-        if not wanted or unclear or partial or response.cache_control.no_store:
+        if partial or response.cache_control.no_store or not encoding(request.headers.get("Accept-Encoding", "")):
             return response
         if hasattr(response.response, "close"):  # a file, which the compressed stream in its place would leave open
             response.call_on_close(response.response.close)
-        return compress.after_request(response)
+        compressed = compress.after_request(response)
+        if "Content-Encoding" in compressed.headers and (request.endpoint == "static" or not compressed.is_streamed):
+            conditional.evaluate(compressed)  # again: the tag is now that of the encoding
+        return compressed

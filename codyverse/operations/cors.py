@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from flask import Flask, Response, request
 from flask_cors import CORS
 
+from codyverse.operations import vary
 from config import Settings
 from config.base import HOST_LABEL, ORIGIN
 
@@ -73,7 +74,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         if request.path.startswith("/api/"):
-            response.vary.add("Origin")  # also on what was asked without one, lest a cache hands it to a foreign origin
+            vary.add(response, "Origin")  # also on what was asked without one, lest a cache hands it to a foreign origin
             origin = response.headers.get("Access-Control-Allow-Origin")
             if origin is not None and admitted.may_send_credentials(origin):
                 response.headers["Access-Control-Allow-Credentials"] = "true"

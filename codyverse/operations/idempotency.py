@@ -20,7 +20,8 @@ from codyverse.errors import IdempotencyMismatch, RequestInFlight
 from codyverse.operations.retry import repeatable
 
 KEPT = timedelta(hours=24)
-SWEEP_ROWS = 10  # removed with each record written: more than one, so that expired records cannot pile up
+# Expired records are removed with one in so many that are written, and more of them than those, so that they cannot pile up.
+SWEEP_ONE_IN, SWEEP_ROWS = 16, 64
 
 Answer = dict[str, Any]
 
@@ -90,7 +91,8 @@ def once(database: Database, key: Key | None, work: Callable[[Transaction], Answ
         answer = _dumps(work(claimed))
         if found is not None:
             claimed.execute(_FORGET, owner)
-        claimed.execute(_SWEEP, {"horizon": claimed.now - KEPT})
+        if key.key_hash[-1] % SWEEP_ONE_IN == 0:
+            claimed.execute(_SWEEP, {"horizon": claimed.now - KEPT})
         claimed.execute(_KEEP, owner | {"request_hash": key.request_hash, "answer": answer, "created_at": claimed.now})
         return _loads(answer)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from codyverse.database import Database, Transaction, insert
@@ -82,43 +84,46 @@ def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int
         else:
             version, attempt_id, reward = lesson.version, None, rules.reward_for_lesson(lesson.xp)
         # The unique learner and lesson decide who was first; the reward, in the same transaction, only follows.
+        done = {
+            "lesson_id": lesson_id,
+            "completed_at": tx.now,
+            "time_spent_s": time_spent_s,
+            "xp_awarded": reward.xp,
+            "coins_awarded": reward.coins,
+        }
         completion_id = tx.execute(
-            _COMPLETE,
-            {
-                "user_id": user_id,
-                "lesson_id": lesson_id,
-                "version": version,
-                "attempt_id": attempt_id,
-                "time_spent_s": time_spent_s,
-                "xp_awarded": reward.xp,
-                "coins_awarded": reward.coins,
-                "completed_at": tx.now,
-            },
+            _COMPLETE, {**done, "user_id": user_id, "version": version, "attempt_id": attempt_id}
         ).scalar_one_or_none()
-        if completion_id is not None:
-            rewards.award(tx, user_id, f"completion:{completion_id}", reward)
-            enrolments.join(tx, user_id, lesson.course_id)
-        return {**course, **(_completed(tx, user_id, lesson_id) or {}), "created": completion_id is not None}
+        if completion_id is None:
+            return {**course, **(_completed(tx, user_id, lesson_id) or {}), "created": False}
+        balance = rewards.award(tx, user_id, _source(completion_id), reward)
+        enrolments.rejoin(tx, user_id, lesson.course_id)
+        return {**course, **_answer(done, balance), "created": True}
 
     return once(database, key, work)
+
+
+def _source(completion_id: int) -> str:
+    return f"completion:{completion_id}"
 
 
 def _completed(tx: Transaction, user_id: int, lesson_id: int) -> Answer | None:
     """Return what the first completion answered, whatever the learner has earned since, and None when there is none."""
     row = tx.execute(_COMPLETED, {"user_id": user_id, "lesson_id": lesson_id}).one_or_none()
-    if row is None:
-        return None
-    after = rewards.balance_after(tx, user_id, f"completion:{row.id}")
+    return None if row is None else _answer(row._asdict(), rewards.balance_after(tx, user_id, _source(row.id)))
+
+
+def _answer(completion: dict[str, Any], after: rewards.Balance) -> Answer:
     level = rules.level_for(after.xp)
     return {
-        "lesson_id": row.lesson_id,
-        "completed_at": row.completed_at,
-        "time_spent_seconds": row.time_spent_s,
-        "xp_awarded": row.xp_awarded,
-        "coins_awarded": row.coins_awarded,
+        "lesson_id": completion["lesson_id"],
+        "completed_at": completion["completed_at"],
+        "time_spent_seconds": completion["time_spent_s"],
+        "xp_awarded": completion["xp_awarded"],
+        "coins_awarded": completion["coins_awarded"],
         "xp": after.xp,
         "coins": after.coins,
         "level": level,
-        "level_up": level > rules.level_for(after.xp - row.xp_awarded),
+        "level_up": level > rules.level_for(after.xp - completion["xp_awarded"]),
         "next_level_at_xp": rules.xp_for_level(level + 1),
     }

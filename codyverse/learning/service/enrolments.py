@@ -12,6 +12,11 @@ from codyverse.operations.retry import repeatable
 
 _COURSE = sa.select(courses.c.id).where(courses.c.slug == sa.bindparam("slug"), courses.c.retired_at.is_(None))
 _ENROL = insert(enrolments).on_conflict_do_nothing()
+_REJOIN = insert(enrolments).on_conflict_do_update(
+    index_elements=[enrolments.c.user_id, enrolments.c.course_id],
+    set_={"left_at": None},
+    where=enrolments.c.left_at.is_not(None),
+)
 _COME_BACK = (
     enrolments.update()
     .where(
@@ -61,6 +66,11 @@ def join(tx: Transaction, user_id: int, course_id: int) -> bool:
     if not joined:
         tx.execute(_COME_BACK, {"of_user": user_id, "of_course": course_id})
     return joined
+
+
+def rejoin(tx: Transaction, user_id: int, course_id: int) -> None:
+    """Make sure that the learner is in the course, as part of a transaction, in one statement."""
+    tx.execute(_REJOIN, {"user_id": user_id, "course_id": course_id, "enrolled_at": tx.now})
 
 
 def _course_id(tx: Transaction, slug: str) -> int:

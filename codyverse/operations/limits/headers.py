@@ -72,12 +72,19 @@ def standing(policy: str, item: RateLimitItem, window: tuple[int, float, int, fl
     return Standing(policy, item.amount, expiry_s, 0, int(weighs_too_much_s) + 1)
 
 
+def fields(told: Standing) -> list[tuple[str, str]]:
+    """Return the headers that tell a client how it stands."""
+    return [
+        ("RateLimit-Policy", f'"{told.policy}";q={told.quota};w={told.window_s}'),
+        ("RateLimit", f'"{told.policy}";r={told.remaining};t={told.wait_s}'),
+        ("X-RateLimit-Limit", str(told.quota)),
+        ("X-RateLimit-Remaining", str(told.remaining)),
+        ("X-RateLimit-Reset", str(int(time.time()) + told.wait_s)),
+    ]
+
+
 def send(response: Response, told: Standing) -> None:
     """Tell the client how it stands."""
-    response.headers["RateLimit-Policy"] = f'"{told.policy}";q={told.quota};w={told.window_s}'
-    response.headers["RateLimit"] = f'"{told.policy}";r={told.remaining};t={told.wait_s}'
-    response.headers["X-RateLimit-Limit"] = str(told.quota)
-    response.headers["X-RateLimit-Remaining"] = str(told.remaining)
-    response.headers["X-RateLimit-Reset"] = str(int(time.time()) + told.wait_s)
+    response.headers.extend(fields(told))
     if response.status_code == 429:
         response.headers["Retry-After"] = str(told.wait_s)
