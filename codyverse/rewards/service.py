@@ -23,7 +23,19 @@ _ADD = _first.on_conflict_do_update(
     index_elements=[wallets.c.user_id],
     set_={"xp": wallets.c.xp + _first.excluded.xp, "coins": wallets.c.coins + _first.excluded.coins},
 ).returning(wallets.c.xp, wallets.c.coins)
-_WRITE_ENTRY = insert(ledger_entries)
+# One statement for both, compiled once; a list of rows would be written anew, and compiled, for every award.
+_shared = {name: sa.bindparam(name, type_=ledger_entries.c[name].type) for name in ("user_id", "source", "created_at")}
+_WRITE_ENTRIES = insert(ledger_entries).values(
+    [
+        _shared
+        | {
+            "currency": currency,
+            "amount": sa.bindparam(f"{currency}_amount", type_=sa.BigInteger()),
+            "balance_after": sa.bindparam(f"{currency}_after", type_=sa.BigInteger()),
+        }
+        for currency in ("xp", "coins")
+    ]
+)
 _WALLET = sa.select(wallets.c.xp, wallets.c.coins).where(wallets.c.user_id == sa.bindparam("user_id"))
 _AWARDED = sa.select(ledger_entries.c.currency, ledger_entries.c.balance_after).where(
     ledger_entries.c.user_id == sa.bindparam("user_id"), ledger_entries.c.source == sa.bindparam("source")
@@ -50,13 +62,17 @@ def award(tx: Transaction, user_id: int, source: str, reward: Reward) -> Balance
     """
     added = tx.execute(_ADD, {"user_id": user_id, "xp": reward.xp, "coins": reward.coins}).one()
     balance = Balance(added.xp, added.coins)
-    entry = {"user_id": user_id, "source": source, "created_at": tx.now}
     tx.execute(
-        _WRITE_ENTRY,
-        [
-            entry | {"currency": "xp", "amount": reward.xp, "balance_after": balance.xp},
-            entry | {"currency": "coins", "amount": reward.coins, "balance_after": balance.coins},
-        ],
+        _WRITE_ENTRIES,
+        {
+            "user_id": user_id,
+            "source": source,
+            "created_at": tx.now,
+            "xp_amount": reward.xp,
+            "xp_after": balance.xp,
+            "coins_amount": reward.coins,
+            "coins_after": balance.coins,
+        },
     )
     return balance
 

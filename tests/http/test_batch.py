@@ -275,7 +275,8 @@ def with_an_end(app, database):
 
     def end():
         with database.transaction() as tx:
-            tx.execute(sessions.delete())
+            ended = tx.execute(sessions.delete().returning(sessions.c.user_id)).scalars()
+            tx.touch(*(f"account:{user_id}" for user_id in ended))
         return {}
 
     app.add_url_rule(f"{API}/end", "end", end)

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import url_for
 
-from codyverse.extensions import database
+from codyverse.extensions import cache, database
 from codyverse.http import idempotency, pagination
 from codyverse.http.api import Blueprint, problems
 from codyverse.http.auth import caller, signed_in
@@ -126,7 +126,7 @@ def complete_lesson(body: dict[str, Any], lesson_id: int) -> Any:
     """Complete a lesson and be rewarded, once."""
     learner = caller()
     completed = completions.complete(
-        database, learner.user_id, lesson_id, body["time_spent_seconds"], idempotency.key(learner.user_id)
+        database, cache, learner.user_id, lesson_id, body["time_spent_seconds"], idempotency.key(learner.user_id)
     )
     where = url_for("progress.get_course_progress", course_slug=completed["course_slug"])
     return completed, 201 if completed["created"] else 200, {"Location": where}

@@ -10,6 +10,8 @@ from codyverse.database import Database, Transaction, insert
 from codyverse.errors import NotFound, QuizNotPassed
 from codyverse.learning.models import attempts, completions, courses, lesson_versions, lessons
 from codyverse.learning.service import enrolments
+from codyverse.learning.service.courses import course_tag
+from codyverse.operations.cache import Cache
 from codyverse.operations.idempotency import Answer, Key, once
 from codyverse.rewards import rules
 from codyverse.rewards import service as rewards
@@ -19,7 +21,7 @@ _LESSON = (
         lessons.c.course_id,
         courses.c.slug.label("course_slug"),
         lessons.c.version,
-        lessons.c.retired_at,
+        lessons.c.retired_at.is_not(None).label("retired"),
         lesson_versions.c.kind,
         lesson_versions.c.xp,
     )
@@ -56,33 +58,36 @@ _COMPLETED = sa.select(
 ).where(completions.c.user_id == sa.bindparam("user_id"), completions.c.lesson_id == sa.bindparam("lesson_id"))
 
 
-def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None) -> Answer:
+def complete(
+    database: Database, cache: Cache, user_id: int, lesson_id: int, time_spent_s: int | None = None, key: Key | None = None
+) -> Answer:
     """Complete the lesson and reward the learner; again changes nothing and returns the same.
 
     A quiz counts by the version that was passed, also when the lesson was changed or retired since. `created` says whether this
     was the first time. Raises NotFound, and QuizNotPassed for a quiz without a passed attempt.
     """
 
+    lesson = _lesson(database, cache, lesson_id)
+
     def work(tx: Transaction) -> Answer:
-        lesson = tx.execute(_LESSON, {"lesson_id": lesson_id}).one_or_none()
         if lesson is None:
             raise NotFound("There is no such lesson.")
-        course = {"course_slug": lesson.course_slug}
-        if lesson.kind == "quiz":
+        course = {"course_slug": lesson["course_slug"]}
+        if lesson["kind"] == "quiz":
             best = tx.execute(_BEST_PASSED, {"user_id": user_id, "lesson_id": lesson_id}).one_or_none()
             if best is None:
-                if lesson.retired_at:
+                if lesson["retired"]:
                     raise NotFound("There is no such lesson.")
                 raise QuizNotPassed("A quiz is completed by passing it. Start an attempt, and submit it.")
             version, attempt_id = best.version, best.id
             reward = rules.reward_for_quiz(best.xp, best.points, best.points_possible)
-        elif lesson.retired_at:
+        elif lesson["retired"]:
             before = _completed(tx, user_id, lesson_id)
             if before is None:
                 raise NotFound("There is no such lesson.")
             return {**course, **before, "created": False}
         else:
-            version, attempt_id, reward = lesson.version, None, rules.reward_for_lesson(lesson.xp)
+            version, attempt_id, reward = lesson["version"], None, rules.reward_for_lesson(lesson["xp"])
         # The unique learner and lesson decide who was first; the reward, in the same transaction, only follows.
         done = {
             "lesson_id": lesson_id,
@@ -97,10 +102,27 @@ def complete(database: Database, user_id: int, lesson_id: int, time_spent_s: int
         if completion_id is None:
             return {**course, **(_completed(tx, user_id, lesson_id) or {}), "created": False}
         balance = rewards.award(tx, user_id, _source(completion_id), reward)
-        enrolments.rejoin(tx, user_id, lesson.course_id)
+        enrolments.rejoin(tx, user_id, lesson["course_id"])
         return {**course, **_answer(done, balance), "created": True}
 
     return once(database, key, work)
+
+
+def _lesson(database: Database, cache: Cache, lesson_id: int) -> dict[str, Any] | None:
+    """Return what completing a lesson needs to know of it; read before the transaction, of which it needs no part."""
+
+    def load() -> dict[str, Any] | None:
+        with database.read() as reader:
+            row = reader.execute(_LESSON, {"lesson_id": lesson_id}).one_or_none()
+        return None if row is None else row._asdict()
+
+    found: dict[str, Any] | None = cache.cached(
+        f"completion of lesson:{lesson_id}",
+        load,
+        lambda lesson: [course_tag(lesson["course_slug"])] if lesson else [],
+        worth_keeping=lambda lesson: lesson is not None,
+    )
+    return found
 
 
 def _source(completion_id: int) -> str:
