@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402  (found by way of the line above)
 from codyverse import create_app, errors  # noqa: E402
+from codyverse.operations import components  # noqa: E402
 from config import base  # noqa: E402
 
 NOTICE = "<!-- Written by docs/generate.py (`make docs`) from the code. -->\n"
@@ -101,6 +102,7 @@ def main() -> int:
             "commands.md": commands_document(app),
             "openapi.json": openapi_document(app),
         }
+        components.of(app).close()
     stale = [
         name for name, text in documents.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text("utf-8") != text
     ]
