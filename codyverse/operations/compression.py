@@ -66,6 +66,9 @@ def init_app(app: Flask) -> None:
         if hasattr(response.response, "close"):  # a file, which the compressed stream in its place would leave open
             response.call_on_close(response.response.close)
         compressed = compress.after_request(response)
+        tag, weak = compressed.get_etag()
+        if tag and not weak and "Content-Encoding" in compressed.headers:
+            compressed.set_etag(tag, weak=True)  # the same answer may be squeezed harder the next time
         if "Content-Encoding" in compressed.headers and (request.endpoint == "static" or not compressed.is_streamed):
             conditional.evaluate(compressed)  # again: the tag is now that of the encoding
         return compressed

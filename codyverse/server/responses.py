@@ -78,10 +78,10 @@ class Entry:
         self.size_bytes = OVERHEAD_BYTES + len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
 
     def etag_of(self, encoding: str) -> str:
-        """Return the tag of a variant, as flask-compress makes it."""
+        """Return the tag of a variant, as operations/compression.py makes it."""
         if not encoding or not self.etag.startswith('"'):
             return self.etag
-        return f'{self.etag[:-1]}:{encoding}"'
+        return f'W/{self.etag[:-1]}:{encoding}"'
 
     def headers_unmodified(self, encoding: str) -> Headers:
         """Return what goes with a 304."""

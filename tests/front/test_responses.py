@@ -87,7 +87,7 @@ def test_a_variant_is_made_once_and_has_a_tag_of_its_own(store: Responses, make:
     variant = store.variant(key("/"), entry, "gzip")
     headers = dict(variant.headers)
     assert gzip.decompress(variant.body) == BODY
-    assert headers["ETag"] == '"abc:gzip"'
+    assert headers["ETag"] == 'W/"abc:gzip"'
     assert headers["Content-Encoding"] == "gzip"
     assert headers["Content-Length"] == str(len(variant.body))
     assert store.variant(key("/"), entry, "gzip") is variant
@@ -141,7 +141,7 @@ def test_what_is_outdated_can_be_used_in_need_for_an_hour(
     ("sent", "known"),
     [
         ('"abc"', IDENTITY),
-        ('"abc:gzip"', "gzip"),
+        ('W/"abc:gzip"', "gzip"),
         ('W/"abc"', IDENTITY),
         ('"x", W/"abc:gzip"', "gzip"),
         ("*", IDENTITY),
@@ -161,7 +161,7 @@ def test_weak_tags_are_the_same_in_every_encoding(make: Callable[..., Entry]) ->
 
 
 def test_304_has_nothing_that_describes_the_body(make: Callable[..., Entry]) -> None:
-    assert make().headers_unmodified("gzip") == [("Vary", "Accept-Encoding"), ("ETag", '"abc:gzip"')]
+    assert make().headers_unmodified("gzip") == [("Vary", "Accept-Encoding"), ("ETag", 'W/"abc:gzip"')]
 
 
 def test_room_is_bounded_and_what_was_asked_for_longest_ago_goes_first(store: Responses, make: Callable[..., Entry]) -> None:
