@@ -44,8 +44,13 @@ def usable_origins(origins: tuple[str, ...]) -> None:
     """Raise ValidationError for what is no origin, or has its wildcard so high that it admits a whole top-level domain."""
     for origin in origins:
         found = ORIGIN.match(origin)
-        if found is None or (found[2] and "." not in found[3]):
+        if found is None or (found[2] and "." not in found[3]) or not _is_written_port(found[1], found[4]):
             raise ValidationError(f"{origin} is no origin such as https://app.example.org or https://*.example.org.")
+
+
+def _is_written_port(scheme: str, port: str | None) -> bool:
+    """Say whether a browser would write this port behind an origin: never the scheme's own."""
+    return port is None or (0 < int(port[1:]) < 65536 and port != {"http://": ":80", "https://": ":443"}[scheme])
 
 
 def usable_redis_url(text: str) -> None:

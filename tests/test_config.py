@@ -66,6 +66,8 @@ def test_a_variable_wins_over_the_environment_and_that_over_the_default(load):
         ("LIMIT_CLIENT", "5 per 0 minutes", "CODYVERSE_LIMIT_CLIENT"),
         ("LIMIT_CLIENT", "0 per minute", "CODYVERSE_LIMIT_CLIENT"),
         ("LIMIT_SIGN_IN", "5 per minute; 10 per hour", "CODYVERSE_LIMIT_SIGN_IN"),
+        ("CORS_ORIGINS", "https://app.example.org:443", "https://app.example.org:443 is no origin"),
+        ("CORS_ORIGINS", "http://app.example.org:65536", "http://app.example.org:65536 is no origin"),
         ("REDIS_URL", "redis://x:1/0?foo=bar", "CODYVERSE_REDIS_URL"),
         ("REDIS_URL", "redis://x:1/abc", "CODYVERSE_REDIS_URL"),
         ("INSTANCE_PATH", "~nosuchuser/x", "CODYVERSE_INSTANCE_PATH"),
