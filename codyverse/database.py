@@ -192,7 +192,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Lend a connection for statements that only read, without BEGIN and ROLLBACK, which would cost as much as they do."""
-        self.retries.budget.earn()
+        self.retries.earn()
         with self._call() as call, self._reading.connect() as connection:
             yield Reader(connection, self.clock(), call)
 

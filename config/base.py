@@ -129,7 +129,7 @@ class Settings:
     breaker_redis: str = setting("10 per 5 seconds", "The same for Redis.", usable_limit)
     breaker_redis_open_s: float = setting(1.0, "The same for Redis.", validate.Range(min=0.1, max=600))
     database_busy_timeout_s: float = setting(
-        5.0, "Seconds to wait for another writer of the SQLite file.", validate.Range(min=0.1, max=60)
+        1.5, "Seconds to wait for another writer of the SQLite file, up to three times.", validate.Range(min=0.1, max=60)
     )
     content_path: Path = setting(ROOT / "content", "Folder of the catalogue that `flask content` reads when none is named.")
     max_body_bytes: int = setting(
@@ -170,7 +170,7 @@ class Settings:
     )
     memory_path: str = setting(
         "/dev/shm",  # noqa: S108  (what we find there is checked before it is used)
-        "Folder in memory, for counters that may end with the host; empty: they are kept in the instance folder.",
+        "Folder in memory that processes of a host share, for counters and what outdates the cache; empty: the instance folder.",
     )
     cache_process_entries: int = setting(100, "Entries that a process keeps (L1).", validate.Range(min=1, max=1_000_000))
     cache_process_s: int = setting(300, "Seconds for which it uses them (L1).", validate.Range(min=1, max=86_400))

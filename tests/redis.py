@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -19,14 +20,15 @@ WHY_NOT = "no Redis: install Debian's redis-server"
 class Redis:
     """A server that can be stopped, frozen and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = ["--dir", str(folder)] if folder else []  # for snapshots: they are saved when asked for, and started from
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url, socket_timeout=5)
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *self._folder],
             stdout=subprocess.DEVNULL,
             cwd="/",
         )
@@ -50,11 +52,11 @@ class Redis:
 
 
 @pytest.fixture
-def redis_server() -> Iterator[Redis]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     if not shutil.which("redis-server"):
         assert os.environ.get("CI") != "true", WHY_NOT
         pytest.skip(WHY_NOT)
-    server = Redis()
+    server = Redis(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()

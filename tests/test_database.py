@@ -71,7 +71,7 @@ def test_sqlite_is_set_up(database):
     with database.read() as reader:
         pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         found = [reader.execute(sa.text(f"PRAGMA {name}")).scalar_one() for name in pragmas]
-    assert found == ["wal", 2, 1, 5000]
+    assert found == ["wal", 2, 1, 1500]
 
 
 @pytest.mark.parametrize("change", [ledger_entries.update().values(amount=2), ledger_entries.delete()], ids=["update", "delete"])

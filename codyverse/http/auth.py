@@ -107,7 +107,7 @@ def operator(view: View) -> View:
 
     @wraps(view)
     def for_operators(*args: Any, **kwargs: Any) -> Any:
-        # The role was read with this request's session or token, so one that was taken away is gone at once.
+        # Changing a role touches the account's tag, so one that was taken away is gone at once, here as everywhere.
         if caller().role != OPERATOR_ROLE:
             raise Forbidden("This is for operators.")
         return view(*args, **kwargs)

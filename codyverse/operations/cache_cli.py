@@ -48,7 +48,7 @@ def clear() -> None:
 @group.command()
 @click.argument("tags", nargs=-1, required=True, metavar="TAG...")
 def invalidate(tags: tuple[str, ...]) -> None:
-    """Outdate what was read under TAGs such as `catalogue`, `course:first-steps` and `learner:17`, on every host."""
+    """Outdate what was read under TAGs such as `catalogue`, `course:first-steps` and `account:17`, on every host."""
     cache.of(current_app).invalidate(*tags)
     click.echo(f"Outdated: {', '.join(tags)}")
 

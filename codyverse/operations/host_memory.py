@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from config import Settings
+
+log = logging.getLogger("codyverse.startup")
 
 
 def folder(settings: Settings) -> Path:
@@ -25,4 +28,6 @@ def folder(settings: Settings) -> Path:
             # Accounts of the host share such a place: a folder that somebody else made in ours, or may read, is not used.
             if found.st_mode & 0o170777 == 0o040700 and found.st_uid in (owner, os.geteuid()):
                 return path
+            # A command that another account runs would change what the service's processes never hear of.
+            log.warning("%s belongs to another account or is open to others; run commands as the account of the service", path)
     return instance

@@ -21,7 +21,6 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 import tenacity
 
 ATTEMPTS = 3
-WITHIN_S = 2.0  # from the first attempt to the beginning of the last one
 SHORTEST_WAIT_S = 0.05  # the first wait is up to this, the second up to twice as much
 LONGEST_WAIT_S = 0.5
 EARNED = 0.1  # by every first attempt; a retry costs 1
@@ -59,6 +58,7 @@ class Retries:
     def __init__(self, reason: Callable[[BaseException], str | None], sleep: Callable[[float], None] = time.sleep) -> None:
         self.budget = Budget()
         self.listener: Callable[[str], None] | None = None  # hears the reason of every retry, and `budget` for one not made
+        self._within = threading.local()
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: reason(error) is not None),
             stop=self._stop,
@@ -70,8 +70,19 @@ class Retries:
 
     def run(self, work: Callable[[], R]) -> R:
         """Return what `work` returns, at its first, second or third attempt; raises what the last one raised."""
-        self.budget.earn()
-        return self._retrying(work)
+        self.earn()
+        if getattr(self._within, "run", False):
+            return self._retrying(work)
+        self._within.run = True
+        try:
+            return self._retrying(work)
+        finally:
+            self._within.run = False
+
+    def earn(self) -> None:
+        """Hear of a first attempt. What is done within `run` is part of that one."""
+        if not getattr(self._within, "run", False):
+            self.budget.earn()
 
     def afford(self) -> bool:
         """Pay for a retry; says whether the budget allows it."""
@@ -81,9 +92,8 @@ class Retries:
         return paid
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
-        waited_s = (state.seconds_since_start or 0.0) + state.upcoming_sleep
         # The budget is asked last, so that only a retry that is made is paid for.
-        return state.attempt_number >= ATTEMPTS or waited_s >= WITHIN_S or not self.afford()
+        return state.attempt_number >= ATTEMPTS or not self.afford()
 
     def tell(self, reason: str) -> None:
         """Let the listener hear."""

@@ -15,18 +15,21 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from flask import Flask
 
-from codyverse.operations import components, host_memory
+from codyverse.operations import components, host_memory, sqlite_files
 
 log = logging.getLogger("codyverse.performance")
 
 FLUSH_S = 2.0
 MOST_NAMES = 20_000  # more are counted under OTHER: names may come from what clients send
 OTHER = "other"
+
+T = TypeVar("T")
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS tallies (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID"
 _ADD = "INSERT INTO tallies VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = amount + excluded.amount"
@@ -73,10 +76,13 @@ class Tallies:
     def totals(self, prefix: str = "") -> dict[str, float]:
         """Return the counts of all processes of this host whose names begin so; what others did not yet add is missing."""
         self.flush()
+
+        def work(file: sqlite3.Connection) -> dict[str, float]:
+            found = file.execute("SELECT name, amount FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
+            return dict(found.fetchall())
+
         try:
-            with self._open() as file:
-                found = file.execute("SELECT name, amount FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
-                return dict(found.fetchall())
+            return self._do(work)
         except (sqlite3.Error, OSError):
             with self._guard:
                 kept = {**self._new, **self._largest}
@@ -85,8 +91,7 @@ class Tallies:
     def forget(self, prefix: str = "") -> None:
         """Begin the names that begin so anew."""
         self.flush()
-        with self._open() as file:
-            file.execute("DELETE FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
+        self._do(lambda file: file.execute("DELETE FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)))
 
     def flush(self) -> None:
         """Add what is new to the file; what cannot be added stays for the next time."""
@@ -95,10 +100,13 @@ class Tallies:
             largest, self._largest = self._largest, {}
         if not new and not largest:
             return
+
+        def work(file: sqlite3.Connection) -> None:
+            file.executemany(_ADD, new.items())
+            file.executemany(_RAISE, largest.items())
+
         try:
-            with self._open() as file:
-                file.executemany(_ADD, new.items())
-                file.executemany(_RAISE, largest.items())
+            self._do(work)
         except (sqlite3.Error, OSError) as error:
             log.warning("counts could not be added up: %s", type(error).__name__)
             with self._guard:
@@ -126,8 +134,14 @@ class Tallies:
         while not ended.wait(FLUSH_S):
             self.flush()
 
-    def _open(self) -> _File:
-        return _File(self._path)
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what the work returns; a file that is broken is made anew. Raises sqlite3.Error and OSError."""
+
+        def once() -> T:
+            with _File(self._path) as file:
+                return work(file)
+
+        return sqlite_files.mending(self._path, once)
 
 
 class _File:
@@ -138,8 +152,12 @@ class _File:
 
     def __enter__(self) -> sqlite3.Connection:
         self._connection = sqlite3.connect(self._path, timeout=1.0)
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute(_SCHEMA)
+        try:
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.execute(_SCHEMA)
+        except sqlite3.Error:  # a broken file must not stay open while it is removed
+            self._connection.close()
+            raise
         return self._connection
 
     def __exit__(self, *error: object) -> None:

@@ -183,6 +183,11 @@ class Responses:
         """Return an entry made now, which is not kept yet."""
         return Entry(rule, headers, body, compressible, as_of, slots, self._clock())
 
+    def forget(self, key: Key) -> None:
+        """Drop what is kept under a key."""
+        with self._turn:
+            self._drop(key)
+
     def keep(self, key: Key, entry: Entry) -> Entry | None:
         """Keep an entry and return it, or the one that another thread kept meanwhile; None when it is outdated or too large."""
         if entry.size_bytes > self.largest_bytes + OVERHEAD_BYTES or not self.generations.fresh(entry.as_of, entry.slots):

@@ -174,6 +174,8 @@ class Shell:
             _close(body)
             told = [("Age", str(age_s)), ("Warning", '110 - "Response is Stale"')]
             return self._send(key, old, told, environ, caught, start_response)
+        if old is not None and caught.status.startswith(("404 ", "410 ")):
+            self._store.forget(key)  # or what was withdrawn would come back while the database is away
         start_response(caught.status, caught.headers)
         if environ["REQUEST_METHOD"] == "HEAD":
             _close(body)

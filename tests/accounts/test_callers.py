@@ -72,6 +72,17 @@ def test_a_role_that_is_taken_away_elsewhere_is_gone_at_once(learner, other_work
     assert learner.client.get("/metrics").status_code == 403
 
 
+def test_a_session_is_no_token_and_a_token_no_session(learner, client, app):
+    _, headers = token(learner, "profile:read")
+    secret = learner.client.get_cookie("codyverse").value
+    for _ in range(2):
+        assert learner.client.get(ME).status_code == client.get(ME, headers=headers).status_code == 200
+        assert client.get(ME, headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+        browser = app.test_client()
+        browser.set_cookie("codyverse", headers["Authorization"].removeprefix("Bearer "))
+        assert browser.get(ME).status_code == browser.patch(ME, json={"locale": "fr"}).status_code == 401
+
+
 def test_a_session_ends_at_its_time(learner, clock):
     assert learner.client.get(ME).status_code == 200
     clock.advance(days=30)

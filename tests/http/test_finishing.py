@@ -16,8 +16,10 @@ from werkzeug.test import TestResponse
 
 import config
 from codyverse import create_app
+from codyverse.database import Database
 from codyverse.errors import Unavailable
 from codyverse.http import counting, finishing
+from codyverse.learning.models import courses
 from codyverse.operations import components
 from codyverse.operations.cache.generations import Generations
 from codyverse.operations.cache.reading import used_outdated
@@ -301,6 +303,25 @@ def test_the_old_answer_is_sent_while_the_database_is_away(app: Flask, client: F
     assert client.get("/api/v1/courses").status_code == 503  # nobody has asked for it before
     away.clear()
     assert "Warning" not in client.get("/api/v1/courses/machines").headers
+
+
+def test_what_was_withdrawn_does_not_come_back_while_the_database_is_away(
+    app: Flask, client: FlaskClient, catalogue: ImportedCatalogue, database: Database
+) -> None:
+    away: list[bool] = []
+
+    @app.before_request
+    def fail() -> None:
+        if away:
+            raise Unavailable("The database is away.")
+
+    fill(client, "/api/v1/courses/machines")
+    with database.transaction() as tx:
+        tx.execute(courses.update().values(retired_at=tx.now))
+        tx.touch("course:machines")
+    assert client.get("/api/v1/courses/machines").status_code == 404
+    away.append(True)
+    assert client.get("/api/v1/courses/machines").status_code == 503
 
 
 # Counting

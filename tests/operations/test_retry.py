@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import codyverse
-from codyverse.operations.retry import ATTEMPTS, CREDIT, LONGEST_WAIT_S, SHORTEST_WAIT_S, WITHIN_S, Budget, Retries, repeatable
+from codyverse.operations.retry import ATTEMPTS, CREDIT, LONGEST_WAIT_S, SHORTEST_WAIT_S, Budget, Retries, repeatable
 
 ROOT = Path(codyverse.__file__).parent
 
@@ -75,19 +75,18 @@ def test_waits_are_of_chance_and_grow(retries: Retries, waits: list[float]) -> N
     assert min(first) < SHORTEST_WAIT_S / 4 and min(second) < SHORTEST_WAIT_S / 2  # full jitter
 
 
-def test_what_has_taken_long_is_not_tried_again(retries: Retries, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr("time.time", lambda: now[0])
-    work = Work(10)
+def test_what_is_done_within_an_attempt_earns_nothing_of_its_own(retries: Retries) -> None:
+    for _ in range(1000):
+        retries.budget.spend()
 
-    def slow() -> int:
-        now[0] += WITHIN_S
-        return work()
+    def work() -> None:
+        for _ in range(5):
+            retries.earn()
+            retries.run(lambda: None)
 
-    with pytest.raises(Lost):
-        retries.run(slow)
-    assert work.tried == 1
+    for _ in range(11):
+        retries.run(work)
+    assert [retries.budget.spend() for _ in range(2)] == [True, False]
 
 
 def test_however_much_fails_there_is_one_retry_for_ten_attempts(retries: Retries) -> None:

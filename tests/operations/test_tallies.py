@@ -101,3 +101,21 @@ def test_names_of_largest_amounts_are_bounded(tallies):
     tallies.count_all((), ((f"n:{number}", 1) for number in range(MOST_NAMES + 5)))
     tallies.count_max("n:0", 2)
     assert len(tallies.totals("n:")) == MOST_NAMES
+
+
+@pytest.mark.parametrize("first", [0, 4096], ids=["no database", "malformed"])
+def test_a_file_that_is_broken_is_made_anew(tmp_path, caplog, first):
+    path = tmp_path / "tallies.sqlite3"
+    tallies, other = Tallies(path), Tallies(path)
+    tallies.count("before")
+    tallies.flush()
+    with path.open("r+b") as file:
+        file.seek(first)
+        file.write(b"x" * 8192)
+    for counting in (tallies, other):
+        counting.count("after")
+        counting.flush()
+    assert Tallies(path).totals() == {"after": 2}
+    assert caplog.text.count("is made anew") == 1
+    tallies.close()
+    other.close()

@@ -93,12 +93,14 @@ def _remembered(
     database: Database, callers: Callers, secret: str, ask: Callable[[Database, bytes], Known | None]
 ) -> Caller | None:
     token_hash, as_of = fingerprint(secret), callers.as_of()
-    known = callers.get(token_hash)
+    # A session's secret is no token and a token no session's secret, so what is known of the one is not known of the other.
+    key = ask.__name__.encode() + token_hash
+    known = callers.get(key)
     if known is None or database.clock() >= known.until:
         known = ask(database, token_hash)
         if known is None:
             return None
-        callers.keep(token_hash, known, as_of, [account_tag(known.caller.user_id)])
+        callers.keep(key, known, as_of, [account_tag(known.caller.user_id)])
     return known.caller
 
 

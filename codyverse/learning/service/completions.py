@@ -121,6 +121,7 @@ def _lesson(database: Database, cache: Cache, lesson_id: int) -> dict[str, Any] 
         load,
         lambda lesson: [course_tag(lesson["course_slug"])] if lesson else [],
         worth_keeping=lambda lesson: lesson is not None,
+        may_be_outdated=False,  # it decides about a reward
     )
     return found
 

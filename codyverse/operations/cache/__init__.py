@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import zlib
 
 import sqlalchemy.exc
 from flask import Flask
+from sqlalchemy.engine import make_url
 
 from codyverse.claims import claims_in
 from codyverse.operations import components, host_memory, tallies
 from codyverse.operations.breaker import Breaker, BreakerOpen, NullBreaker
 from codyverse.operations.cache.background import Background
 from codyverse.operations.cache.changes import Changes
-from codyverse.operations.cache.cluster import Cluster, NullCluster, RedisCluster
+from codyverse.operations.cache.cluster import Cluster, Names, NullCluster, RedisCluster
 from codyverse.operations.cache.entries import Count, NullTier
 from codyverse.operations.cache.flights import Flights
 from codyverse.operations.cache.generations import Generations, NullGenerations
@@ -54,12 +56,14 @@ def opened(settings: Settings, count: Count) -> Parts:
     heard = Changes(generations, cluster)  # also where nothing is kept: other hosts may keep something
     listener: Listener | NullListener = NullListener()
     if settings.redis_url and isinstance(generations, Generations):
-        listener = Listener(settings.redis_url, claims_in(folder / "cache-listener"), generations, heard.settled)
+        listener = Listener(
+            settings.redis_url, _names(settings), claims_in(folder / "cache-listener"), generations, heard.settled
+        )
     kept = settings.feature_caching and isinstance(generations, Generations)
     return Parts(
         generations=generations,
         process=ProcessTier(settings.cache_process_entries, settings.cache_process_s, count) if kept else NullTier(),
-        host=HostTier(folder / "cache.sqlite3", settings.cache_host_entries, settings.cache_host_s, count)
+        host=HostTier(folder / _file_of(settings), settings.cache_host_entries, settings.cache_host_s, count)
         if kept
         else NullTier(),
         cluster=cluster if kept else NullCluster(),
@@ -72,13 +76,25 @@ def opened(settings: Settings, count: Count) -> Parts:
     )
 
 
+def _file_of(settings: Settings) -> str:
+    # An instance folder may be pointed at another database, of which nothing is kept here. Whose account asks does not matter.
+    url = make_url(settings.database_url)
+    return f"cache-{zlib.crc32(f'{url.host}:{url.port}/{url.database}'.encode()):08x}.sqlite3"
+
+
 def _cluster(settings: Settings, host: int, count: Count) -> Cluster:
     if not settings.redis_url:
         return NullCluster()
     breaker: Breaker = NullBreaker("redis")
     if settings.feature_circuit_breaker:
         breaker = Breaker.of("redis", settings.breaker_redis, settings.breaker_redis_open_s)
-    return RedisCluster(settings.redis_url, settings.cache_cluster_entries, settings.cache_cluster_s, host, count, breaker)
+    return RedisCluster(
+        settings.redis_url, _names(settings), settings.cache_cluster_entries, settings.cache_cluster_s, host, count, breaker
+    )
+
+
+def _names(settings: Settings) -> Names:
+    return Names(make_url(settings.database_url).database or "")
 
 
 def init_app(app: Flask) -> None:

@@ -27,8 +27,19 @@ log = logging.getLogger("codyverse.cache")
 REDIS_TIMEOUT_S = 0.2
 SILENCE_S = 1.0
 SAMPLE = 1000  # entries whose sizes are added up for the figures
-PREFIX = "{codyverse:cache}"  # the braces keep all keys in one slot of a Redis cluster
-GENERATIONS, USED, CHANNEL = f"{PREFIX}:generations", f"{PREFIX}:used", f"{PREFIX}:changes"
+
+
+class Names:
+    """The keys and the channel of those who use one database: others on the same Redis, such as a staging system, have theirs."""
+
+    def __init__(self, database: str) -> None:
+        self._prefix = f"{{codyverse:cache:{database}}}"  # the braces keep all keys in one slot of a Redis cluster
+        self.generations, self.used = f"{self._prefix}:generations", f"{self._prefix}:used"
+        self.channel = f"{self._prefix}:changes"
+
+    def entry(self, key: str) -> str:
+        """Return where an entry lies."""
+        return f"{self._prefix}:entry:{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,9 @@ class Cluster(Protocol):
 
     def keep(self, entry: Entry, as_of: int) -> None:
         """Keep an entry that was loaded as of a number of the cluster's."""
+
+    def forget(self, key: str) -> None:
+        """Forget what is kept under a key."""
 
     def begin(self, tags: Collection[str]) -> bool:
         """Tell all hosts that tags are about to change; returns whether they could be told."""
@@ -82,6 +96,9 @@ class NullCluster:
     def keep(self, entry: Entry, as_of: int) -> None:
         """Keep nothing."""
 
+    def forget(self, key: str) -> None:
+        """Do nothing."""
+
     def begin(self, tags: Collection[str]) -> bool:
         """Say that everybody knows."""
         return True
@@ -111,6 +128,7 @@ class RedisCluster:
     def __init__(
         self,
         url: str,
+        names: Names,
         most: int,
         lifetime_s: float,
         host: int,
@@ -120,6 +138,7 @@ class RedisCluster:
     ) -> None:
         """Connect to nothing yet."""
         self.lifetime_s = lifetime_s
+        self._names = names
         self._most = most
         self._host = host
         self._count = count
@@ -134,47 +153,56 @@ class RedisCluster:
 
     def look(self, key: str) -> Looked | None:
         """Return what is known of a key, None when nothing can be known."""
-        found = self._ask(lambda: self._look(keys=_keys(key)))
+        found = self._ask(lambda: self._look(keys=self._keys(key)))
         if found is None or len(found) == 1:
             return found and Looked(found[0])
         as_of, fresh, body, entry_as_of, slots, loaded_at, expires_at = found
-        numbers = tuple(map(int, slots.split()))
-        return Looked(as_of, Entry(key, body, int(entry_as_of), numbers, float(loaded_at), float(expires_at)), bool(fresh))
+        try:
+            numbers = tuple(map(int, slots.split()))
+            entry = Entry(key, body, int(entry_as_of), numbers, float(loaded_at), float(expires_at))
+        except ValueError:  # somebody else wrote there
+            return Looked(as_of)
+        return Looked(as_of, entry, bool(fresh))
 
     def keep(self, entry: Entry, as_of: int) -> None:
         """Keep an entry that was loaded as of a number of the cluster's."""
         fields = [entry.body, as_of, _text(entry.slots), repr(entry.loaded_at), repr(entry.expires_at)]
         limits = [int(2 * self.lifetime_s * 1000), self._most]
-        evicted = self._ask(lambda: self._keep(keys=_keys(entry.key), args=fields + limits))
+        evicted = self._ask(lambda: self._keep(keys=self._keys(entry.key), args=fields + limits))
         if evicted:
             self._count("cache:evicted:l3", evicted)
 
+    def forget(self, key: str) -> None:
+        """Forget what is kept under a key."""
+        _, entry, used = self._keys(key)
+        self._ask(lambda: (self._client.delete(entry), self._client.zrem(used, entry)))
+
     def begin(self, tags: Collection[str]) -> bool:
         """Tell all hosts that tags are about to change; returns whether they could be told."""
-        arguments = [_text(Generations.slots(tags)), int(LAPSES_S * 1000), CHANNEL, self._message("begin", tags)]
-        return self._ask(lambda: self._begin(keys=[GENERATIONS], args=arguments)) is not None
+        arguments = [_text(Generations.slots(tags)), int(LAPSES_S * 1000), self._names.channel, self._message("begin", tags)]
+        return self._ask(lambda: self._begin(keys=[self._names.generations], args=arguments)) is not None
 
     def end(self, tags: Collection[str]) -> int | None:
         """Tell them that tags have changed; returns a number that no later change has, None when they could not be told."""
-        arguments = [_text(Generations.slots(tags)), CHANNEL, self._message("end", tags)]
-        number: int | None = self._ask(lambda: self._end(keys=[GENERATIONS], args=arguments))
+        arguments = [_text(Generations.slots(tags)), self._names.channel, self._message("end", tags)]
+        number: int | None = self._ask(lambda: self._end(keys=[self._names.generations], args=arguments))
         return number
 
     def outdate_all(self) -> bool:
         """Tell them that everything may have changed; returns whether they could be told."""
-        arguments = [CHANNEL, self._message("all", ())]
-        return self._ask(lambda: self._outdate_all(keys=[GENERATIONS], args=arguments)) is not None
+        arguments = [self._names.channel, self._message("all", ())]
+        return self._ask(lambda: self._outdate_all(keys=[self._names.generations], args=arguments)) is not None
 
     def clear(self) -> None:
         """Forget every entry."""
-        self._ask(lambda: self._forget(keys=[GENERATIONS, USED]))
+        self._ask(lambda: self._forget(keys=[self._names.generations, self._names.used]))
 
     def size(self) -> Size:
         """Return how much is kept; the bytes of many entries are estimated from some."""
 
         def ask() -> Size:
-            entries = int(self._client.zcard(USED))
-            sample: Sequence[Any] = self._client.zrange(USED, 0, SAMPLE - 1)
+            entries = int(self._client.zcard(self._names.used))
+            sample: Sequence[Any] = self._client.zrange(self._names.used, 0, SAMPLE - 1)
             pipeline: Any = self._client.pipeline(transaction=False)
             for key in sample:
                 pipeline.hstrlen(key, "body")
@@ -185,6 +213,9 @@ class RedisCluster:
     def close(self) -> None:
         """Close connections."""
         self._client.close()
+
+    def _keys(self, key: str) -> list[str]:
+        return [self._names.generations, self._names.entry(key), self._names.used]
 
     def _message(self, what: str, tags: Collection[str]) -> bytes:
         return orjson.dumps({"from": self._host, "what": what, "tags": sorted(tags)})
@@ -215,10 +246,6 @@ def client(url: str, timeout_s: float) -> redis.Redis:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
-
-
-def _keys(key: str) -> list[str]:
-    return [GENERATIONS, f"{PREFIX}:entry:{key}", USED]
 
 
 def _text(slots: Slots) -> str:

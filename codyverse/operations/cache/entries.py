@@ -61,6 +61,9 @@ class NullTier:
     def put(self, entry: Entry) -> None:
         """Keep nothing."""
 
+    def forget(self, key: str) -> None:
+        """Do nothing."""
+
     def clear(self) -> None:
         """Do nothing."""
 

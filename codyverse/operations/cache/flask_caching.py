@@ -51,7 +51,7 @@ class TieredCache(BaseCache):
         return True
 
     def add(self, key: str, value: Any, timeout: int | timedelta | None = None) -> bool:
-        """Keep a value unless there is one; returns whether there was none. Raises TypeError for what is no JSON."""
+        """Keep a value unless there is one; returns whether it was kept; see Cache.add. Raises TypeError for what is no JSON."""
         return self._tiers.add(PREFIX + key, _dumps(value), self._normalize_timeout(timeout))
 
     def delete(self, key: str) -> bool:

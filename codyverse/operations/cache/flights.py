@@ -40,11 +40,19 @@ class Flights:
         self._flights: dict[str, Flight] = {}
         self._guard = threading.Lock()
 
-    def fly(self, key: str, find: Find, load: Callable[[], Entry], good: Callable[[Entry], bool]) -> Entry:
+    def fly(
+        self,
+        key: str,
+        find: Find,
+        load: Callable[[], Entry],
+        good: Callable[[Entry], bool],
+        failures: tuple[type[Exception], ...],
+    ) -> Entry:
         """Return what `find` finds, what another thread has loaded, or else what `load` loads. Raises its errors.
 
         Of what another thread began to load before this one asked only what is `good` is taken: it may be from before a change
-        that this one knows of. An error reaches everybody who waits for the load that met it; who comes later has it tried again.
+        that this one knows of. So may an error, such as that there is no such thing: of those only `failures` of the source reach
+        this one. An error of a load that began later reaches everybody who waits for it; who comes later has it tried again.
         """
         asked_at = time.monotonic()
         deadline = asked_at + self._wait_s
@@ -56,9 +64,10 @@ class Flights:
             if leading:
                 return self._lead(key, flight, find, load, deadline)
             flight.landed.wait(deadline - time.monotonic())
-            if flight.error is not None:
+            later = flight.began_at > asked_at
+            if flight.error is not None and (later or isinstance(flight.error, failures)):
                 raise flight.error
-            if flight.entry is not None and (flight.began_at > asked_at or good(flight.entry)):
+            if flight.entry is not None and (later or good(flight.entry)):
                 return flight.entry
         return load()
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 SLOTS = 65_536
 LAPSES_S = 15.0  # longer than any commit may take
+LOOK_NS = 1_000_000_000  # how often it is looked whether the file is still there
 CHANGING = 2**63  # the generation of a tag that is being changed: above every number
 
 # 64-bit words of the header, then three for each slot: its generation, how many writers are changing it, when that lapses.
@@ -45,18 +46,17 @@ class Generations:
         self._now = monotonic_ns
         self._turn = threading.Lock()
         self._lock = os.open(path.with_name(f"{path.name}-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            with self._alone():
-                if os.fstat(file).st_size != _SIZE:
-                    os.ftruncate(file, 0)
-                    # Not a hole: memory that the host does not have would end the process at the first write to it.
-                    os.posix_fallocate(file, 0, _SIZE)
-                self._map = mmap.mmap(file, _SIZE)
-                self._words = memoryview(self._map).cast("Q")
-                self._begin_anew_after_a_boot()
-        finally:
-            os.close(file)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._look_at = 0
+        self._removed = False
+        with self._alone():
+            if os.fstat(self._file).st_size != _SIZE:
+                os.ftruncate(self._file, 0)
+                # Not a hole: memory that the host does not have would end the process at the first write to it.
+                os.posix_fallocate(self._file, 0, _SIZE)
+            self._map = mmap.mmap(self._file, _SIZE)
+            self._words = memoryview(self._map).cast("Q")
+            self._begin_anew_after_a_boot()
 
     def as_of(self) -> int:
         """Return the number to take before loading what will be kept."""
@@ -73,7 +73,12 @@ class Generations:
 
     def trusted(self) -> bool:
         """Say whether every change is heard of, those of other hosts too."""
-        return not self._guarded or self._words[_HEARD_UNTIL] > self._now()
+        now = self._now()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_NS
+            # Something that tidies up has removed it: who comes now makes another file, and is not heard here.
+            self._removed = os.fstat(self._file).st_nlink == 0
+        return not self._removed and (not self._guarded or self._words[_HEARD_UNTIL] > now)
 
     def unchanged(self, as_of: int, slots: Slots) -> bool:
         """Say whether nothing that this host knows of has changed since a number was taken."""
@@ -92,9 +97,11 @@ class Generations:
         with self._alone():
             now = self._now()
             for slot in self.slots(tags):
-                lapsed = self._words[slot + _LAPSES_AT] <= now
-                self._words[slot + _WRITERS] = 1 if lapsed else self._words[slot + _WRITERS] + 1
-                self._words[slot + _LAPSES_AT] = now + int(LAPSES_S * 1e9)
+                if self._words[slot + _LAPSES_AT] <= now:
+                    self._words[slot + _WRITERS] = 1
+                    self._words[slot + _LAPSES_AT] = now + int(LAPSES_S * 1e9)
+                else:  # the time stays that of the first, or one that was killed would never lapse where others keep coming
+                    self._words[slot + _WRITERS] += 1
                 self._words[slot] = CHANGING
 
     def end(self, tags: Collection[str]) -> int:
@@ -152,6 +159,7 @@ class Generations:
         """Let go of the file."""
         self._words.release()
         self._map.close()
+        os.close(self._file)
         os.close(self._lock)
 
     def _end_if_lapsed(self, slot: int) -> None:

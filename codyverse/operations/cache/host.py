@@ -7,7 +7,6 @@ caches", 2000). Outdated entries stay until their room is needed: they are answe
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from codyverse.operations import sqlite_files
 from codyverse.operations.cache.entries import Count, Entry, Size
 
 log = logging.getLogger("codyverse.cache")
@@ -119,6 +119,10 @@ class HostTier:
         if evicted:
             self._count("cache:evicted:l2", evicted)
 
+    def forget(self, key: str) -> None:
+        """Forget what is kept under a key."""
+        self._do(lambda file: file.execute("DELETE FROM entries WHERE key = ?", (key,)))
+
     def clear(self) -> None:
         """Forget everything."""
         self._do(lambda file: file.execute("DELETE FROM entries"))
@@ -172,7 +176,7 @@ class HostTier:
         """Return what the work returns, None when the file cannot be used: then nothing is found, and nothing kept."""
         with self._turn:
             try:
-                done = self._work(work)
+                done = sqlite_files.mending(self._path, lambda: self._work(work))
             except (sqlite3.Error, OSError) as error:
                 self._count("cache:failed:l2")
                 if not self._failing:
@@ -187,6 +191,10 @@ class HostTier:
         try:
             return work(file)
         except sqlite3.Error as error:
+            if sqlite_files.broken(error):
+                self._connection = None
+                file.close()
+                raise
             if file.in_transaction:
                 file.execute("ROLLBACK")
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
@@ -206,11 +214,14 @@ class HostTier:
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite does not wait for its turn where several processes make a file's journal at once, as workers do that start.
-        with Path(f"{self._path}-opening").open("w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+        with sqlite_files.opening(self._path):
             connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")  # a worker that is killed in the middle leaves a sound file
-            connection.execute("PRAGMA synchronous = OFF")  # what a loss of power takes may be lost
-            connection.execute(f"PRAGMA max_page_count = {LARGEST_PAGES}")
-            connection.executescript(_SCHEMA)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")  # a worker that is killed in the middle leaves a sound file
+                connection.execute("PRAGMA synchronous = OFF")  # what a loss of power takes may be lost
+                connection.execute(f"PRAGMA max_page_count = {LARGEST_PAGES}")
+                connection.executescript(_SCHEMA)
+            except sqlite3.Error:  # a broken file must not stay open while it is removed
+                connection.close()
+                raise
             return connection

@@ -42,6 +42,12 @@ class ProcessTier:
             self._entries[entry.key] = entry
             self._bytes += len(entry.body)
 
+    def forget(self, key: str) -> None:
+        """Forget what is kept under a key."""
+        with self._guard:
+            entry = self._entries.pop(key, None)
+            self._bytes -= len(entry.body) if entry is not None else 0
+
     def clear(self) -> None:
         """Forget everything."""
         with self._guard:

@@ -50,12 +50,12 @@ local function tell(channel, message)
 end
 """
 
-# KEYS: generations, entry, used. Returns the last number, and when there is an entry, whether it is fresh, and its fields.
+# KEYS: generations, entry, used. Returns the last number, and when there is a whole entry, whether it is fresh, and its fields.
 LOOK = (
     _RULES
     + """
 local found = redis.call('HMGET', KEYS[2], 'body', 'as_of', 'slots', 'loaded_at', 'expires_at')
-if not found[1] then
+if not (found[1] and tonumber(found[2]) and found[3] and found[4] and found[5]) then
     return {last}
 end
 redis.call('ZADD', KEYS[3], 'XX', now, KEYS[2])
@@ -111,12 +111,15 @@ return last
 """
 )
 
-# KEYS: generations; ARGV: channel, message. Everything that was loaded before is outdated.
+# KEYS: generations; ARGV: channel, message. Everything that was loaded before is outdated. The numbers go on from the clock: a
+# Redis that came back with an older state gives none again that it gave before: what was kept by those would seem newer.
 OUTDATE_ALL = (
     _RULES
     + """
-last = redis.call('HINCRBY', gens, 'last', 1)
-redis.call('HSET', gens, 'floor', last)
+local clock = time[1] * 1000000 + time[2]
+last = math.max(last + 1, clock)
+redis.call('HSET', gens, 'last', last, 'floor', last)
+redis.call('HSET', gens, 'told', math.max(tonumber(redis.call('HGET', gens, 'told')), clock))
 tell(ARGV[1], ARGV[2])
 return last
 """

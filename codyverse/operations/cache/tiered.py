@@ -25,6 +25,7 @@ from codyverse.operations.cache.host import HostTier
 from codyverse.operations.cache.listener import Listener, NullListener
 from codyverse.operations.cache.process import ProcessTier
 from codyverse.operations.cache.reading import depends_on, used_outdated
+from codyverse.version import VERSION
 
 KEPT_TIMES = 2
 
@@ -80,11 +81,20 @@ class Cache:
         self._count = parts.count
         self._now = parts.clock
 
-    def cached(self, key: str, load: Load, tags: Tags, worth_keeping: Callable[[Any], bool] = _always) -> Any:
+    def cached(
+        self,
+        key: str,
+        load: Load,
+        tags: Tags,
+        worth_keeping: Callable[[Any], bool] = _always,
+        may_be_outdated: bool = True,
+    ) -> Any:
         """Return what is kept under the key, or else what `load` returns, as it comes back from JSON. Raises what it raises.
 
-        `tags` are those of the value, or a function that tells them from it. What is not worth its room is not kept.
+        `tags` are those of the value, or a function that tells them from it. What is not worth its room is not kept. Where the
+        value decides about a write, it must not be outdated: then a load that fails raises, whatever is still kept.
         """
+        key = versioned(key)
         what = Wanted(key, load, tags, worth_keeping)
         self._parts.listener.start()
         asked_at = self._now()
@@ -97,7 +107,7 @@ class Cache:
             try:
                 entry = self._fly(what, asked_at)
             except self._parts.failures:
-                entry = self._better_than_nothing(key, found)
+                entry = self._better_than_nothing(key, found) if may_be_outdated else None
                 if entry is None:
                     raise
         value = entry.value()
@@ -117,6 +127,7 @@ class Cache:
 
     def get(self, key: str) -> Entry | None:
         """Return the entry that was set under a key, None when it is not there any more."""
+        key = versioned(key)
         self._parts.listener.start()
         found = self._find(key).good
         if found is None:
@@ -130,13 +141,18 @@ class Cache:
         changed = self._parts.changes.change(tags)
         now = self._now()
         expires_at = now + lifetime_s if lifetime_s else float("inf")
-        entry = Entry(key, value, changed.as_of, self._generations.slots(tags), now, expires_at)
+        entry = Entry(versioned(key), value, changed.as_of, self._generations.slots(tags), now, expires_at)
         self._keep(entry, changed.cluster_as_of, now)
 
     def add(self, key: str, value: bytes, lifetime_s: float | None = None) -> bool:
-        """Keep JSON under a key unless there is something; returns whether there was nothing. Exact on one host."""
+        """Keep JSON under a key unless there is something; returns whether it was kept.
+
+        Exact among the processes of one release on one host, while the tiers have room. Where it cannot be known what there is,
+        since other hosts are not heard, nothing is added. Where the cache is turned off there is never anything.
+        """
+        self._parts.listener.start()
         with self._parts.flights.alone(key):
-            if self.get(key) is not None:
+            if not self._generations.trusted() or self.get(key) is not None:
                 return False
             self.set(key, value, lifetime_s)
             return True
@@ -189,11 +205,15 @@ class Cache:
             # While other hosts are not heard, only a load that began after the question knows of all their changes.
             return entry.loaded_at >= asked_at or self._generations.trusted()
 
+        def good_of_another(entry: Entry) -> bool:
+            # Without tags, as what is not there often is, no change of it would show.
+            return bool(entry.slots) and good(entry)
+
         def find() -> Entry | None:
             entry = self._host.get(what.key, count_use=False)
             return entry if good(entry) else None
 
-        return self._parts.flights.fly(what.key, find, lambda: self._load(what), good)
+        return self._parts.flights.fly(what.key, find, lambda: self._load(what), good_of_another, self._parts.failures)
 
     def _load(self, what: Wanted) -> Entry:
         """Return the entry that the cluster has, or a new one; keep it in every tier above."""
@@ -207,6 +227,13 @@ class Cache:
         except self._parts.failures:
             if spare is not None:  # where everybody who waits finds it
                 self._host.put(replace(spare, as_of=0))
+            raise
+        except Exception:
+            # The source answers, and what is kept is not there any more: it must not come back when the source goes away.
+            self._process.forget(what.key)
+            self._host.forget(what.key)
+            if spare is not None:
+                self._cluster.forget(what.key)
             raise
         body = dumps(value)
         self._count("cache:loaded")
@@ -257,6 +284,11 @@ class Cache:
 
 def _tags(tags: Tags, value: Any) -> Collection[str]:
     return tags(value) if callable(tags) else tags
+
+
+def versioned(key: str) -> str:
+    """Return the key that tiers know an entry by: another release, whose values may have another shape, does not find it."""
+    return f"{VERSION} {key}"
 
 
 def _own_tag(key: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from codyverse.operations import cache
 from tests.conftest import make_settings
 
+DATABASE_URL = "postgresql://codyverse@localhost/codyverse"  # nothing is asked of it; hosts of one cluster have the same
+
 
 class SourceAway(Exception):
     """What a loader raises whose source cannot be reached."""
@@ -26,7 +28,9 @@ class Wall:
         return self.now
 
 
-def make(folder: Path, wall: Wall | None = None, **settings: Any) -> tuple[cache.Cache, Counter[str]]:
+def make(
+    folder: Path, wall: Wall | None = None, database_url: str = DATABASE_URL, **settings: Any
+) -> tuple[cache.Cache, Counter[str]]:
     """A cache, and what it counted."""
     folder.mkdir(exist_ok=True)
     counts: Counter[str] = Counter()
@@ -34,7 +38,7 @@ def make(folder: Path, wall: Wall | None = None, **settings: Any) -> tuple[cache
     def count(name: str, amount: float = 1) -> None:
         counts[name] += amount  # type: ignore[assignment]
 
-    parts = cache.opened(make_settings(folder, "", **settings), count)
+    parts = cache.opened(make_settings(folder, database_url, **settings), count)
     parts = replace(parts, failures=(SourceAway,), **({"clock": wall} if wall else {}))
     if wall and hasattr(parts.host, "_clock"):
         parts.host._clock = wall

@@ -54,7 +54,7 @@ def test_what_would_not_come_back_as_it_was_is_refused(context, value):
 
 
 def test_a_set_reaches_other_processes(context, tmp_path):
-    other, _ = make(tmp_path)
+    other, _ = make(tmp_path, database_url=context.config["CODYVERSE"].database_url)
     flask_cache.set("k", 1)
     assert other.get("flask:k").value() == 1
     flask_cache.set("k", 2)

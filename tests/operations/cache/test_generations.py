@@ -72,6 +72,25 @@ def test_two_writers_of_one_tag(generations):
     assert generations.fresh(generations.as_of(), slots)
 
 
+def test_a_writer_that_was_killed_lapses_though_others_keep_coming(generations, clock):
+    slots = generations.slots(["t"])
+    generations.begin(["t"])
+    for _ in range(4):
+        clock.advance(LAPSES_S / 4 + 0.1)
+        generations.fresh(generations.as_of(), slots)
+        generations.begin(["t"])
+        generations.end(["t"])
+    assert generations.fresh(generations.as_of(), slots)
+
+
+def test_nothing_is_trusted_when_the_file_was_removed(generations, tmp_path, clock):
+    as_of = generations.as_of()
+    assert generations.fresh(as_of, ())
+    (tmp_path / "generations").unlink()
+    clock.advance(1)
+    assert not generations.fresh(generations.as_of(), ())
+
+
 def test_processes_share_them(generations, tmp_path, clock):
     as_of, slots = generations.as_of(), generations.slots(["t"])
     other = Generations(tmp_path / "generations", monotonic_ns=clock)

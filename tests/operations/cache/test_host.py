@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import Counter
 
 import pytest
@@ -79,3 +80,53 @@ def test_a_file_that_cannot_be_used_finds_nothing_and_fails_nothing(tmp_path):
     assert tier.get("a") is None
     assert tier.size() == Size(0, 0)
     assert counts["cache:failed:l2"] == 3
+
+
+def spoil(path, first: int) -> None:
+    """Overwrite a file of SQLite from a byte on, in place, as a bad disk does."""
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.close()
+    size = max(path.stat().st_size, 8192)
+    with path.open("r+b") as raw:
+        raw.seek(first)
+        raw.write(b"x" * (size - first))
+
+
+# No header: "file is not a database". The header and the names of the tables alone: "malformed".
+BROKEN = pytest.mark.parametrize("first", [0, 4096], ids=["no database", "malformed"])
+
+
+@BROKEN
+@pytest.mark.parametrize("opened", [False, True], ids=["not yet opened", "opened"])
+def test_a_file_that_is_broken_is_made_anew_once(tmp_path, caplog, first, opened):
+    counts: Counter[str] = Counter()
+    path = tmp_path / "c"
+
+    def tier():
+        return HostTier(path, 3, 60, lambda name, amount=1: counts.update({name: amount}))
+
+    old, other = tier(), tier()
+    old.put(entry("a"))
+    other.get("a")
+    if not opened:
+        old.close()
+        other.close()
+    spoil(path, first)
+    for used in (old, other):
+        used.put(entry("b"))
+    new = tier()
+    assert [used.get("b") for used in (old, other, new)] == [entry("b")] * 3
+    assert [used.size() for used in (old, other, new)] == [Size(1, 1)] * 3
+    assert counts["cache:failed:l2"] == 0
+    assert caplog.text.count("is made anew") == 1
+    for used in (old, other, new):
+        used.close()
+
+
+def test_forgetting_one(tier):
+    tier.put(entry("a", b"four"))
+    tier.put(entry("b"))
+    tier.forget("a")
+    assert kept(tier) == {"b"}
+    assert tier.size() == Size(1, 1)

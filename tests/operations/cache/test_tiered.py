@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from contextlib import suppress
 
 import pytest
 
 from codyverse.errors import NotFound
+from codyverse.operations.cache import tiered
 from codyverse.operations.cache.reading import reading
 from tests.operations.cache.made import Source, SourceAway, Wall, ask_at_once, make, processes
 from tests.parallel import in_parallel
@@ -191,6 +193,100 @@ def test_who_asks_after_a_change_does_not_get_what_was_loading_before_it(made):
     first.join(10)
 
 
+def join(cache, before, after, tags):
+    """Ask for what is being loaded since before a change: `before` ends that load, `after` is the new one."""
+    loading, changed = threading.Event(), threading.Event()
+
+    def slow():
+        loading.set()
+        changed.wait(10)
+        return before()
+
+    def ask(load):
+        return cache.cached("k", load, tags, worth_keeping=lambda value: value is not None)
+
+    def first():
+        with suppress(NotFound, SourceAway):
+            ask(slow)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    loading.wait(10)
+    cache.invalidate("t")
+    threading.Timer(0.1, changed.set).start()
+    try:
+        return ask(after)
+    finally:
+        thread.join(10)
+
+
+def not_found():
+    raise NotFound("gone")
+
+
+def test_who_asks_after_a_change_is_not_told_that_there_was_no_such_thing_before_it(made):
+    cache, _ = made
+    assert join(cache, not_found, lambda: "new", ["t"]) == "new"
+
+
+def test_who_asks_after_a_change_does_not_get_the_nothing_of_before_it(made):
+    cache, _ = made
+    assert join(cache, lambda: None, lambda: "new", lambda value: ["t"] if value else []) == "new"
+
+
+def test_that_the_source_is_away_is_told_to_who_asks_later_too(made):
+    cache, _ = made
+    source, later = Source(), Source("new")
+    source.away = True
+    with pytest.raises(SourceAway):
+        join(cache, source, later, ["t"])
+    assert later.loads == 0, "one wait for a source that is away is enough"
+
+
+def test_what_decides_about_a_write_is_not_outdated(made):
+    cache, _ = made
+    source = Source(1)
+    cache.cached("k", source, ["t"])
+    cache.invalidate("t")
+    source.away = True
+    with reading() as noted, pytest.raises(SourceAway):
+        cache.cached("k", source, ["t"], may_be_outdated=False)
+    assert noted.outdated_s is None
+    assert cache.cached("k", source, ["t"]) == 1
+    source.away = False
+    assert cache.cached("k", source, ["t"], may_be_outdated=False) == 1
+
+
+def test_what_was_withdrawn_does_not_come_back_when_the_source_goes_away(made):
+    cache, _ = made
+    source = Source("four")
+    cache.cached("k", source, ["t"])
+    cache.invalidate("t")
+    with pytest.raises(NotFound):
+        cache.cached("k", not_found, ["t"])
+    source.away = True
+    with pytest.raises(SourceAway):
+        cache.cached("k", source, ["t"])
+    assert cache.sizes() == {"l1": (0, 0), "l2": (0, 0), "l3": (0, 0)}
+
+
+def test_another_release_finds_no_value_of_this_one_and_hears_of_its_changes(made, other, monkeypatch):
+    cache, _ = made
+    source, new = Source("shape"), Source("new shape")
+    assert cache.cached("k", source, ["t"]) == "shape"
+    cache.set("own", b"1")
+    monkeypatch.setattr(tiered, "VERSION", "999")
+    assert other.cached("k", new, ["t"]) == "new shape"
+    assert other.get("own") is None
+    monkeypatch.undo()
+    assert cache.cached("k", source, ["t"]) == "shape"
+    assert source.loads == 1
+    assert cache.get("own").body == b"1"
+    source.value = "changed"
+    other.invalidate("t")
+    assert cache.cached("k", source, ["t"]) == "changed"
+
+
 def test_one_load_for_a_whole_host(tmp_path):
     """Shows 3: 200 ask at once in 4 processes."""
     barrier = multiprocessing.get_context("spawn").Barrier(200)
@@ -237,3 +333,12 @@ def test_the_sizes_of_the_tiers(made, other):
     cache.cached("k", Source("four"), ["t"])
     other.cached("k", Source("four"), ["t"])
     assert cache.sizes() == {"l1": (1, 6), "l2": (1, 6), "l3": (0, 0)}
+
+
+def test_an_instance_folder_with_another_database_knows_nothing(tmp_path):
+    cache, _ = make(tmp_path, database_url="postgresql://one@db.example/one")
+    assert cache.cached("k", lambda: "of one", ["t"]) == "of one"
+    same, _ = make(tmp_path, database_url="postgresql://somebody:else@db.example/one")
+    assert same.cached("k", lambda: "anew", ["t"]) == "of one"
+    other, _ = make(tmp_path, database_url="postgresql://one@db.example/other")
+    assert other.cached("k", lambda: "of the other", ["t"]) == "of the other"
