@@ -34,18 +34,19 @@ end
 function next_request()
     local number = base + sent * step + thread_number
     sent = sent + 1
+    local at_a_time = math.min(AT_A_TIME, learners)
     if kind ~= "finish" then
-        local among = kind == "read" and math.min(AT_A_TIME, learners) or learners
+        local among = kind == "read" and at_a_time or learners
         return wrk.method .. " " .. wrk.path .. " HTTP/1.1\r\nAuthorization: Bearer cv_learner" ..
             string.format("%d", first + number % among) .. tail
     end
-    local turn = AT_A_TIME * #lessons
-    local place = math.floor(number / turn) * AT_A_TIME + number % AT_A_TIME
+    local turn = at_a_time * #lessons
+    local place = math.floor(number / turn) * at_a_time + number % at_a_time
     if place >= learners then
         error("no learner is left who has not completed every lesson")
     end
     local learner = string.format("%d", first + place)
-    local lesson = lessons[math.floor(number % turn / AT_A_TIME) + 1]
+    local lesson = lessons[math.floor(number % turn / at_a_time) + 1]
     return "POST /api/v1/lessons/" .. lesson .. "/completions HTTP/1.1\r\nAuthorization: Bearer cv_learner" .. learner ..
         "\r\nIdempotency-Key: key-" .. string.format("%d", number) ..
         "\r\nContent-Type: application/json\r\nContent-Length: 2" .. tail .. "{}"

@@ -15,6 +15,7 @@ FILES_OF_THEIR_OWN = (
     "database.py",
     "connections.py",
     "operations/limits/storage.py",
+    "operations/sqlite_files.py",
     "operations/tallies.py",
     "operations/cache/host.py",
 )
