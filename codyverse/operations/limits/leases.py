@@ -21,7 +21,7 @@ from codyverse.operations.limits.headers import Standing, standing
 from codyverse.operations.limits.tiers import Tiers
 
 LIFETIME_S = 1.0
-LARGEST = 64  # entries
+LARGEST = 1_000  # entries, which only a limit of more than 32,000 leaves room for
 SHARE_OF_REMAINING = 32
 MOST = 50_000  # leases of a process; beyond it entries are taken one by one
 
