@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from codyverse.learning import content
-from codyverse.learning.models import courses, lessons
+from codyverse.learning.models import completions, courses, lessons
 from codyverse.learning.service import courses as service
 from codyverse.learning.service.catalogue import import_catalogue
 from codyverse.operations import cache
@@ -122,3 +122,23 @@ def test_a_lesson_that_is_edited_shows_its_new_text(database, catalogue, client,
         tx.execute(lessons.update().where(lessons.c.id == lesson_id).values(retired_at=tx.now))
         tx.touch("course:machines")
     assert client.get(f"/api/v1/lessons/{lesson_id}").status_code == 404
+
+
+def test_no_reward_is_decided_by_what_is_outdated(database, catalogue, learner, make_learner, rows, monkeypatch):
+    """The one read of the lesson fails, and what is kept of it says that it can still be completed."""
+    address = f"/api/v1/lessons/{catalogue.lesson('machines/what-is-a-guess')}/completions"
+    assert make_learner().client.post(address, json={}).status_code == 201  # so it is kept
+    assert learner.client.get("/api/v1/me").status_code == 200  # and the caller remembered
+    with database.transaction() as tx:
+        tx.execute(lessons.update().values(retired_at=tx.now))
+        tx.touch("course:machines")
+    usual = database.read
+
+    def fail_once():
+        monkeypatch.setattr(database, "read", usual)
+        raise sa.exc.OperationalError("reading the lesson", None, Exception())
+
+    monkeypatch.setattr(database, "read", fail_once)
+    assert learner.client.post(address, json={}).status_code == 503
+    assert rows(completions, completions.c.user_id == learner.id) == []
+    assert learner.client.post(address, json={}).status_code == 404
