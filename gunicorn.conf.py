@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from codyverse.operations import components
-from codyverse.server import startup
+from codyverse.server import access_log, startup
+from codyverse.server.worker import shares
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
@@ -25,7 +26,8 @@ bind = f"127.0.0.1:{port}"  # what faces the network is a proxy's business
 
 workers = 2
 threads = 4
-worker_class = "gthread"  # a sync worker would be killed in the middle of any answer that takes longer than `timeout`
+worker_class = "codyverse.server.worker.Worker"  # `gthread` serves the same, slower, and lets slow clients hold threads
+worker_connections = 2000  # of a worker; each costs a descriptor and little memory while it waits
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (memory: a heartbeat must not wait for a busy disk)
 
 timeout = 30
@@ -45,6 +47,7 @@ limit_request_field_size = 8190
 # Two instances of one user would share the control socket in the user's folder.
 control_socket_disable = True
 
+logger_class = access_log.Logger  # writes the access log; what else gunicorn logs stays as it is
 loglevel = "info" if settings.log_level == "INFO" else "warning"  # at debug it prints every setting and connection
 
 
@@ -59,14 +62,25 @@ def when_ready(server):
     print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
 
 
+def pre_fork(server, worker):
+    """Let the worker and the others know how many connections each has."""
+    worker.slot = shares.take(worker)
+
+
+def child_exit(server, worker):
+    """Forget a worker that has ended."""
+    shares.free(worker)
+
+
 def worker_exit(server, worker):
     """Close what the worker has open: counts are added up, events written, connections closed."""
-    application = getattr(worker, "wsgi", None)  # missing when it could not be loaded
+    application = getattr(worker, "application", getattr(worker, "wsgi", None))  # missing when it could not be loaded
     if application is not None:
         components.of(application).close()
 
 
 def post_worker_init(worker):
-    """Take what was loaded out of the garbage collector's rounds: it stays, and looking through it would cost every request."""
+    """Begin the access log, and take what was loaded out of the garbage collector's rounds: it stays, and is much to look through."""
+    access_log.begin(worker)
     gc.collect()
     gc.freeze()

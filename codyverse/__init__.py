@@ -13,7 +13,7 @@ from codyverse.accounts import api as accounts_api
 from codyverse.accounts import cli as accounts_cli
 from codyverse.database import Database
 from codyverse.http import api as http_api
-from codyverse.http import auth, batch, clients, conditional, csp_reports, csrf, docs, finishing, json, operators, request_limits
+from codyverse.http import auth, batch, clients, conditional, csp_reports, csrf, docs, finishing, front, json, operators, request_limits
 from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
@@ -32,12 +32,15 @@ from codyverse.operations import (
     logging,
     metrics,
     proxies,
+    request_ids,
     security_headers,
     statements,
     statements_cli,
     tallies,
 )
 from codyverse.operations.cache import flask_caching
+from codyverse.operations.deploy import canary_cli, drain_cli
+from codyverse.operations.deploy import cli as deploy_cli
 from codyverse.rewards import api as rewards_api
 from codyverse.rewards import cli as rewards_cli
 
@@ -75,8 +78,10 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     metrics.init_app(app, auth.operator)
     finishing.init_app(app, app.extensions.get("codyverse.generations"))
     proxies.init_app(app)
+    request_ids.init_app(app)
     security_headers.init_app(app)
     limits.init_app(app, clients.client)
+    front.init_app(app)
     request_limits.init_app(app)
     cors.init_app(app)
     compression.init_app(app)
@@ -88,7 +93,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     batch.init_app(app)
     operators.init_app(app)
     docs.init_app(app)
-    health.init_app(app)
+    health.init_app(app, auth.operator)
 
     accounts_api.init_app(app)
     learning_api.init_app(app)
@@ -103,4 +108,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     rewards_cli.init_app(app)
     limits_cli.init_app(app)
     cache_cli.init_app(app)
+    deploy_cli.init_app(app)
+    canary_cli.init_app(app)
+    drain_cli.init_app(app)
     return app

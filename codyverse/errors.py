@@ -38,6 +38,7 @@ import sqlalchemy.exc
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from codyverse.operations import request_ids
 from codyverse.operations.breaker import BreakerOpen
 
 PROBLEM_TYPE = "urn:codyverse:problem:"
@@ -236,6 +237,9 @@ def problem(
         body["detail"] = detail
     if errors:
         body["errors"] = errors
+    request_id = request_ids.current()
+    if request_id:
+        body["request_id"] = request_id
     if _wants_page():
         response = Response(render_template("error.html", problem=body), status, mimetype="text/html")
     else:

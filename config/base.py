@@ -25,6 +25,7 @@ LIMIT = re.compile(r"[1-9][0-9]{0,8} per ([1-9][0-9]{0,5} )?(second|minute|hour|
 A_YEAR_S = 366 * 24 * 60 * 60
 HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 ORIGIN = re.compile(rf"(https?://)(\*\.)?({HOST_LABEL}(?:\.{HOST_LABEL})*)(:[0-9]{{1,5}})?\Z")  # as a browser writes it
+ADDRESSES_LOGGED = ("full", "masked", "none")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -135,6 +136,20 @@ class Settings:
     max_body_bytes: int = setting(
         256 * 1024, "Longest request body that is accepted.", validate.Range(min=1024, max=64 * 1024 * 1024)
     )
+    head_deadline_s: float = setting(
+        5.0, "Seconds within which the head of a request must arrive.", validate.Range(min=0.1, max=600)
+    )
+    body_deadline_s: float = setting(
+        10.0, "Seconds within which its body must, and one more for every 20 kB.", validate.Range(min=0.1, max=600)
+    )
+    answer_deadline_s: float = setting(
+        10.0, "Seconds within which a client must read its answer, and one more for every 20 kB.", validate.Range(min=0.1, max=600)
+    )
+    drain_s: float = setting(
+        2.0,
+        "Seconds for which a worker that was told to stop still accepts, while /readyz tells balancers to go elsewhere.",
+        validate.Range(min=0, max=60),
+    )
     session_days: int = setting(30, "Days until a browser has to sign in again.", validate.Range(min=1, max=365))
     session_cookie_secure: bool = setting(
         True, "Send the session cookie over HTTPS (or to localhost) only, under a __Host- name."
@@ -188,10 +203,87 @@ class Settings:
         "Seconds for which browsers keep the files of pages, whose addresses change with them.",
         validate.Range(min=0, max=31_536_000),
     )
+    memory_worker_mb: int = setting(
+        0,
+        "Megabytes that a worker may hold; 0 for its part of memory_share.",
+        validate.Range(min=0, max=1_048_576),
+    )
+    memory_share: float = setting(
+        0.7,
+        "Share of the memory of the container, or of the machine without one, that all workers may hold together.",
+        validate.Range(min=0.01, max=1),
+    )
+    memory_warn_percent: float = setting(
+        75.0, "Part of its memory from which a worker warns and halves what it keeps.", validate.Range(min=1, max=100)
+    )
+    memory_collect_percent: float = setting(
+        85.0,
+        "Part from which it empties what it keeps, collects garbage and gives memory back to the system.",
+        validate.Range(min=1, max=100),
+    )
+    memory_retire_percent: float = setting(
+        95.0, "Part from which it is replaced by a new worker.", validate.Range(min=1, max=100)
+    )
+    memory_relief_percent: float = setting(
+        5.0, "How far it has to fall below one of these before that may act again.", validate.Range(min=0, max=50)
+    )
+    memory_window_requests: int = setting(
+        3000, "Last requests of a worker from which it is told whether its memory grows.", validate.Range(min=30, max=10_000_000)
+    )
+    memory_forecast_s: float = setting(
+        600.0,
+        "A worker that grows steadily, and will have to be replaced within so many seconds, is replaced at a quiet moment; 0: never.",
+        validate.Range(min=0, max=86_400),
+    )
+    memory_quiet_requests: int = setting(
+        1, "Requests that a worker may have in hand at a quiet moment.", validate.Range(min=0, max=1000)
+    )
+    memory_emergency_s: float = setting(
+        10.0,
+        "Seconds for which a worker that holds more than its memory waits for a new one before it ends.",
+        validate.Range(min=0, max=600),
+    )
+    memory_trace: bool = setting(
+        False, "Once a worker's memory grows, note where what is allocated comes from (tracemalloc: requests take longer)."
+    )
+    request_deadline_s: float = setting(
+        30.0,
+        "Seconds after which the worker of a request that is still being answered is replaced.",
+        validate.Range(min=0.1, max=3600),
+    )
     events_queue: int = setting(
         10_000,
         "Events of little weight (views, time spent) that wait to be written; more are dropped and counted.",
         validate.Range(min=1, max=1_000_000),
+    )
+    access_log: str = setting("-", "File of one JSON line a request, reopened on SIGUSR1; -: standard output; off: none.")
+    access_log_addresses: str = setting(
+        "masked",
+        "Clients' addresses in it: full, masked (the last number of IPv4, all beyond /48 of IPv6), none.",
+        validate.OneOf(ADDRESSES_LOGGED),
+    )
+    readyz_database_s: float = setting(
+        1.0, "Seconds for which /readyz and /health tell what a look at the database found.", validate.Range(min=0, max=60)
+    )
+    readyz_errors_share: float = setting(
+        0.5,
+        "Share of a process's answers that may be errors (500) before it calls itself not ready.",
+        validate.Range(min=0, max=1),
+    )
+    readyz_errors_least: int = setting(20, "Answers without which that share says nothing.", validate.Range(min=1, max=1_000_000))
+    readyz_errors_s: float = setting(10.0, "Seconds of which the answers are counted.", validate.Range(min=1, max=600))
+    admission_queue: int = setting(
+        1000, "Requests of a worker that wait for a thread; more are refused.", validate.Range(min=1, max=100_000)
+    )
+    admission_wait_s: float = setting(
+        1.0,
+        "Seconds for which a page or a read of the API may wait for a thread: files half, submissions three times, sign-in four.",
+        validate.Range(min=0.05, max=60),
+    )
+    admission_stream_threads: int = setting(
+        2,
+        "Threads of a worker that answers which stream may hold; two are left for others where there are more than two.",
+        validate.Range(min=1, max=1000),
     )
     limit_client: str = setting("1000 per 15 minutes", "Requests of one client: an account, else an address.", usable_limit)
     limit_endpoint: str = setting("100 per minute", "Requests of one client to one operation of the API.", usable_limit)
@@ -213,3 +305,4 @@ class Settings:
         True, "Keep finished answers to public reads, complete with headers, and write events in batches."
     )
     feature_monitoring: bool = setting(True, "Count requests and their times, and show the figures at /metrics.")
+    feature_load_balancing: bool = setting(True, "Have every worker hold an even share of the connections.")

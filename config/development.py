@@ -4,6 +4,7 @@ from typing import Any
 
 DIFFERENT: dict[str, Any] = {
     "log_level": "DEBUG",
+    "access_log": "off",
     "session_cookie_secure": False,  # also a phone in the same network may sign in, over plain HTTP
     "https": False,
     "static_max_age_s": 3600,

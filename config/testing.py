@@ -7,6 +7,8 @@ DIFFERENT: dict[str, Any] = {
     "session_cookie_secure": False,
     "https": False,
     "memory_path": "",  # every test has an instance folder of its own, and that is cleared away
+    "access_log": "off",
+    "readyz_database_s": 0.0,  # tests see the database as it is
     # Tests are not to meet limits that they do not test.
     "limit_client": "1000000 per minute",
     "limit_endpoint": "1000000 per minute",

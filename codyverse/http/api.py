@@ -69,6 +69,7 @@ class ProblemSchema(ma.Schema):
         values=ma.fields.List(ma.fields.String()),
         metadata={"description": "What is wrong, by the dotted name of the field."},
     )
+    request_id = ma.fields.String(metadata={"description": "That of the header X-Request-ID: operators find the request by it."})
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc]

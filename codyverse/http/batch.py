@@ -33,6 +33,7 @@ from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.auth import public
 from codyverse.http.request_limits import max_body
 from codyverse.http.schemas import Schema
+from codyverse.operations import request_ids
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -58,7 +59,7 @@ OUTSIDE = {
 _INHERITED = (
     *("REMOTE_ADDR", "REMOTE_PORT", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "SERVER_SOFTWARE"),
     *("HTTP_HOST", "HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_X_CSRF_TOKEN", "HTTP_ORIGIN", "HTTP_SEC_FETCH_SITE"),
-    *("HTTP_USER_AGENT", "HTTP_ACCEPT_LANGUAGE"),
+    *("HTTP_USER_AGENT", "HTTP_ACCEPT_LANGUAGE", request_ids.KEY),
     *("wsgi.version", "wsgi.url_scheme", "wsgi.errors", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"),
 )
 _TOLD = ("Age", "Allow", "ETag", "Location", "Retry-After", "Warning")  # headers of an answer that mean something in a result

@@ -25,7 +25,7 @@ from flask import Flask, Response, g, request
 from flask_compress.compat import compression as codecs
 
 from codyverse.http import clients, counting
-from codyverse.operations import compression, cors, limits, metrics
+from codyverse.operations import components, compression, cors, limits, metrics
 from codyverse.operations.cache.generations import Generations
 from codyverse.operations.cache.reading import Reading, reading
 from codyverse.server.responses import LARGEST_BYTES, Compressors, Headers, Responses
@@ -188,4 +188,6 @@ def init_app(app: Flask, generations: Generations | None) -> None:
     if settings.feature_optimization and generations is not None:
         store = Responses(settings.responses_mb * 1_000_000, settings.cache_process_s, generations, COMPRESSORS)
         app.extensions["codyverse.responses"] = store
-        app.wsgi_app = Shell(app.wsgi_app, store, _Duties(app, known))  # type: ignore[method-assign]
+        components.of(app).add("responses", store.clear, shrink=store.shrink)
+        shell = app.extensions["codyverse.shell"] = Shell(app.wsgi_app, store, _Duties(app, known))
+        app.wsgi_app = shell  # type: ignore[method-assign]

@@ -29,6 +29,12 @@ def head() -> str | None:
     return ScriptDirectory.from_config(configuration()).get_current_head()
 
 
+@functools.cache
+def known() -> frozenset[str]:
+    """Return the revisions that this code knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions())
+
+
 def current(connection: sa.Connection) -> str | None:
     """Return the revision that the database is at, None for an empty one."""
     return MigrationContext.configure(connection).get_current_revision()

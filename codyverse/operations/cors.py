@@ -22,7 +22,10 @@ from config.base import HOST_LABEL, ORIGIN
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 SENT_HEADERS = ["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-CSRF-Token"]
 OLD_LIMIT_HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
-READ_HEADERS = ["ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-CSRF-Token", *OLD_LIMIT_HEADERS]
+READ_HEADERS = [
+    *("ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-CSRF-Token", "X-Request-ID"),
+    *OLD_LIMIT_HEADERS,
+]
 PREFLIGHT_S = 24 * 60 * 60
 
 _EXTENSION = "codyverse.cors"

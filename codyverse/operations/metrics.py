@@ -45,6 +45,9 @@ COUNTED = (
     _Counted("cache", "codyverse_cache", "What look-ups of the cache met, by tier.", ("event", "tier")),
     _Counted("events", "codyverse_events", "Events of little weight.", ("outcome",)),
     _Counted("breaker", "codyverse_breaker_transitions", "Times that a breaker changed into a state.", ("breaker", "state")),
+    _Counted("admission", "codyverse_admission", "Requests for threads, by what became of them.", ("class", "outcome")),
+    _Counted("admission-waits", "codyverse_admission_waits", "Requests that threads took, by their wait.", ("class", "within")),
+    _Counted("access-log", "codyverse_access_log", "Lines of the access log.", ("outcome",)),
     _Counted("retry", "codyverse_retries", "Tries after the first one.", ("reason",)),
 )
 

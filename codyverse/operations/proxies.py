@@ -24,6 +24,8 @@ _HOST = re.compile(
     rf"(?P<name>{_LABEL}(\.{_LABEL})*\.?|\[(?P<v6>[0-9a-f]*:[0-9a-f.:]+)\])(:(?P<port>[1-9][0-9]{{0,4}}))?", re.ASCII | re.I
 )
 
+_FORWARDED = "codyverse.forwarded"  # in the environment of a request that a proxy says to have handed on
+
 
 def is_host(text: str) -> bool:
     """Say whether a Host header can be one: a name or an address, and perhaps a port (RFC 9110, 7.2)."""
@@ -80,7 +82,11 @@ class _Believed:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         for name, read in _READERS.items():
-            values = environ.pop(name, "").split(",")
+            told = environ.pop(name, None)
+            if told is None:
+                continue
+            environ[_FORWARDED] = True
+            values = told.split(",")
             if not 0 < self._trusted <= len(values):
                 continue
             text = values[-self._trusted].strip()
@@ -90,6 +96,17 @@ class _Believed:
             elif name == "HTTP_X_FORWARDED_HOST" and text:
                 environ["HTTP_HOST"] = text  # the client's own Host header, handed on: refused as if it had come directly
         return self._app(environ, start_response)
+
+
+def believing(app: WSGIApplication, trusted: int) -> WSGIApplication:
+    """Return an application that is asked with the address, scheme and host that so many trusted proxies tell."""
+    return _Believed(ProxyFix(app, x_for=1, x_proto=1, x_host=1), trusted)
+
+
+def came_directly() -> bool:
+    """Say whether the present request has nothing that proxies write, as when its sender is the one who speaks to us."""
+    told = ("HTTP_X_FORWARDED", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+    return _FORWARDED not in request.environ and not any(name.startswith(told) for name in request.environ)
 
 
 def _refuse_bad_host() -> None:
@@ -105,9 +122,7 @@ def init_app(app: Flask) -> None:
 
     With X-Forwarded-Prefix nobody could agree on the paths of the service, so it is never believed.
     """
-    app.wsgi_app = _Believed(  # type: ignore[method-assign]
-        ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1), app.config["CODYVERSE"].trusted_proxies
-    )
+    app.wsgi_app = believing(app.wsgi_app, app.config["CODYVERSE"].trusted_proxies)  # type: ignore[method-assign]
     # Werkzeug would answer `//lessons/1` with a redirect to an absolute address, made from the Host header.
     app.url_map.merge_slashes = False
     app.before_request(_refuse_bad_host)

@@ -43,12 +43,24 @@ Compressors = Mapping[str, Callable[[bytes], bytes]]
 Key = tuple[str, str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+def as_sent(headers: Headers) -> bytes:
+    """Return header lines as HTTP/1.1 has them."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+
+
+@dataclass(slots=True)
 class Variant:
-    """An answer in one encoding."""
+    """An answer in one encoding, or what says that the client has it."""
 
     headers: Headers
     body: bytes
+    _block: bytes = b""
+
+    def block(self) -> bytes:
+        """Return the headers as they are sent."""
+        if not self._block:
+            self._block = as_sent(self.headers)
+        return self._block
 
 
 @dataclass(slots=True)
@@ -68,7 +80,7 @@ class Entry:
     epoch: int = 0
     size_bytes: int = 0
     variants: dict[str, Variant] = field(default_factory=dict)
-    unmodified: dict[str, Headers] = field(default_factory=dict)
+    unmodified: dict[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.etag = next((value for name, value in self.headers if name.lower() == "etag"), "")
@@ -83,12 +95,12 @@ class Entry:
             return self.etag
         return f'W/{self.etag[:-1]}:{encoding}"'
 
-    def headers_unmodified(self, encoding: str) -> Headers:
+    def not_modified(self, encoding: str) -> Variant:
         """Return what goes with a 304."""
         found = self.unmodified.get(encoding)
         if found is None:
             kept = [(name, value) for name, value in self.headers if name.lower() not in _OF_BODY | _REPLACED]
-            found = self.unmodified[encoding] = [*kept, ("ETag", self.etag_of(encoding))]
+            found = self.unmodified[encoding] = Variant([*kept, ("ETag", self.etag_of(encoding))], b"")
         return found
 
     def known_as(self, if_none_match: str, encoding: str) -> str | None:
@@ -127,7 +139,7 @@ class Responses:
         self.generations = generations
         self.size_bytes = 0
         self.largest_bytes = min(LARGEST_BYTES, room_bytes // LARGEST_SHARE)
-        self._room = room_bytes
+        self._room = self._whole = room_bytes
         self._fresh_s = fresh_s
         self._compressors = compressors
         self._clock = clock
@@ -226,6 +238,19 @@ class Responses:
         if entry.etag:
             told.append(("ETag", entry.etag_of(encoding)))
         return Variant([*kept, *told], body)
+
+    def shrink(self, share: float) -> None:
+        """Keep no more than this share of what there is room for, from now on."""
+        with self._turn:
+            self._room = int(self._whole * share)
+            while self.size_bytes > self._room:
+                self._drop(next(iter(self._entries)))
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._turn:
+            self._entries.clear()
+            self.size_bytes = 0
 
     def _make_room(self, kept: Key) -> None:
         while self.size_bytes > self._room:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from codyverse.server.responses import IDENTITY, Entry, Headers, Key, Responses
+from codyverse.server.responses import IDENTITY, Entry, Headers, Key, Responses, Variant
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+OK, NOT_MODIFIED = "200 OK", "304 NOT MODIFIED"
 FINISHED = "codyverse.finished"
 REFUSED = "codyverse.refused"
 
@@ -53,6 +54,16 @@ class Refused:
     """A hit that a limit refuses; the application says so, and finds this under REFUSED."""
 
     why: Any
+
+
+@dataclass(slots=True)
+class Hit:
+    """A kept answer to a request: its headers are the variant's and those that tell how the client was counted."""
+
+    status: str
+    variant: Variant
+    counted: Headers
+    body: bytes
 
 
 class Duties(Protocol):
@@ -97,7 +108,8 @@ class Shell:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        began = time.perf_counter()
+        if REFUSED in environ:  # by `hit`, which counted it
+            return self._app(environ, start_response)
         key = self._key(environ)
         if key is None:
             return self._app(environ, start_response)
@@ -106,20 +118,36 @@ class Shell:
             return self._meet(key, environ, start_response)
         if not self._store.fresh(entry):
             return self._fill(key, entry, environ, start_response)
+        found = self._hit(key, entry, environ)
+        if not isinstance(found, Hit):
+            if found is not None:
+                environ[REFUSED] = found
+            return self._app(environ, start_response)
+        start_response(found.status, found.variant.headers + found.counted)
+        return [found.body] if found.body else []
+
+    def hit(self, environ: WSGIEnvironment, start_response: StartResponse | None = None) -> Hit | Refused | None:
+        """Return the kept answer to a request, counted; None when the application has to be asked.
+
+        Takes what a WSGI application takes, so that what stands before the shell can stand before this.
+        """
+        key = self._key(environ)
+        entry = self._store.find(key) if key is not None else None
+        if key is None or entry is None or not self._store.fresh(entry):
+            return None
+        return self._hit(key, entry, environ)
+
+    def _hit(self, key: Key, entry: Entry, environ: WSGIEnvironment) -> Hit | Refused | None:
+        began = time.perf_counter()
         get = environ.get
         address, authorization, cookie = get("REMOTE_ADDR", ""), get("HTTP_AUTHORIZATION", ""), get("HTTP_COOKIE", "")
         counted = self._duties.count(address, authorization, cookie, entry.rule)
-        if counted is None:
-            return self._app(environ, start_response)
-        if isinstance(counted, Refused):
-            environ[REFUSED] = counted
-            return self._app(environ, start_response)
-        status, headers, body = self._choose(key, entry, environ)
+        if counted is None or isinstance(counted, Refused):
+            return counted
+        status, variant = self._choose(key, entry, environ)
         method = environ["REQUEST_METHOD"]
-        sent = [] if method == "HEAD" or not body else [body]
-        start_response(f"{status} OK" if status == 200 else "304 NOT MODIFIED", headers + counted)
-        self._duties.observe(entry.rule, method, status, time.perf_counter() - began)
-        return sent
+        self._duties.observe(entry.rule, method, int(status[:3]), time.perf_counter() - began)
+        return Hit(status, variant, counted, b"" if method == "HEAD" else variant.body)
 
     def _key(self, environ: WSGIEnvironment) -> Key | None:
         """Return the key of a request, None for one that only the application can answer."""
@@ -137,15 +165,14 @@ class Shell:
             origin = self._duties.origin(origin, path)
         return environ["wsgi.url_scheme"], host, path, get("QUERY_STRING", ""), origin
 
-    def _choose(self, key: Key, entry: Entry, environ: WSGIEnvironment) -> tuple[int, Headers, bytes]:
+    def _choose(self, key: Key, entry: Entry, environ: WSGIEnvironment) -> tuple[str, Variant]:
         encoding = self._duties.encoding(environ.get("HTTP_ACCEPT_ENCODING", "")) if entry.compressible else IDENTITY
         if_none_match = environ.get("HTTP_IF_NONE_MATCH")
         if if_none_match:
             known = entry.known_as(if_none_match, encoding)
             if known is not None:
-                return 304, entry.headers_unmodified(known), b""
-        variant = self._store.variant(key, entry, encoding)
-        return 200, variant.headers, variant.body
+                return NOT_MODIFIED, entry.not_modified(known)
+        return OK, self._store.variant(key, entry, encoding)
 
     def _meet(self, key: Key, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer what is not kept: at the first time as if there were no store."""
@@ -200,10 +227,10 @@ class Shell:
         caught: _Caught,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        status, headers, body = self._choose(key, entry, environ)
+        status, variant = self._choose(key, entry, environ)
         counted = [pair for pair in caught.headers if pair[0].lower() in _OF_REQUEST]
-        start_response("200 OK" if status == 200 else "304 NOT MODIFIED", [*headers, *told, *counted])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" or not body else [body]
+        start_response(status, [*variant.headers, *told, *counted])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" or not variant.body else [variant.body]
 
 
 def _is_shared(caught: _Caught) -> bool:

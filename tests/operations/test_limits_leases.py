@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, Exceeded, Leases
+from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, Charge, Exceeded, Leases
 from codyverse.operations.limits.storage import HostStorage, Window
 from codyverse.operations.limits.tiers import Tier, Tiers
 
@@ -55,7 +55,7 @@ def admitted(leases: Leases, text: str, requests: int) -> int:
     told = 0
     for _ in range(requests):
         try:
-            leases.spend("client", item, KEY)
+            leases.spend(Charge("client", item, KEY))
         except Exceeded:
             continue
         told += 1
@@ -65,9 +65,9 @@ def admitted(leases: Leases, text: str, requests: int) -> int:
 def test_it_works(storage, clock):
     leases = leases_of(storage, clock)
     item = limits.parse("1000 per 15 minutes")
-    assert [leases.spend("client", item, KEY).remaining for _ in range(1000)] == list(range(999, -1, -1))
+    assert [leases.spend(Charge("client", item, KEY))[0].remaining for _ in range(1000)] == list(range(999, -1, -1))
     with pytest.raises(Exceeded) as refused:
-        leases.spend("client", item, KEY)
+        leases.spend(Charge("client", item, KEY))
     assert refused.value.standing.remaining == 0
     assert storage.asked < 300, "a client who asks often is counted without asking every time"
     assert storage.get_sliding_window(KEY, 900)[2] == 1000
@@ -78,7 +78,7 @@ def test_a_client_who_asks_seldom_holds_nothing(storage, clock):
     leases = leases_of(storage, clock)
     item = limits.parse("1000 per 15 minutes")
     for n in range(1, 20):
-        leases.spend("client", item, KEY)
+        leases.spend(Charge("client", item, KEY))
         clock.now += LIFETIME_S
         assert storage.get_sliding_window(KEY, 900)[2] == n
     leases.close()

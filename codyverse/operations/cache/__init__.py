@@ -104,4 +104,4 @@ def init_app(app: Flask) -> None:
     app.extensions["codyverse.cache"] = cache
     app.extensions["codyverse.changes"] = parts.changes
     app.extensions["codyverse.generations"] = parts.generations if isinstance(parts.generations, Generations) else None
-    components.of(app).add("cache", cache.close)
+    components.of(app).add("cache", cache.close, shrink=parts.process.shrink)

@@ -64,6 +64,9 @@ class NullTier:
     def forget(self, key: str) -> None:
         """Do nothing."""
 
+    def shrink(self, share: float) -> None:
+        """Do nothing."""
+
     def clear(self) -> None:
         """Do nothing."""
 

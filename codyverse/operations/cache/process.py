@@ -17,7 +17,7 @@ class ProcessTier:
     def __init__(self, most: int, lifetime_s: float, count: Count) -> None:
         self.lifetime_s = lifetime_s
         self._entries: LRUCache[str, Entry] = LRUCache(most)
-        self._most = most
+        self._most = self._whole = most
         self._bytes = 0
         self._count = count
         self._guard = threading.Lock()
@@ -36,9 +36,7 @@ class ProcessTier:
                     return
                 self._bytes -= len(old.body)
             elif len(self._entries) >= self._most:
-                _, evicted = self._entries.popitem()
-                self._bytes -= len(evicted.body)
-                self._count("cache:evicted:l1")
+                self._evict()
             self._entries[entry.key] = entry
             self._bytes += len(entry.body)
 
@@ -47,6 +45,19 @@ class ProcessTier:
         with self._guard:
             entry = self._entries.pop(key, None)
             self._bytes -= len(entry.body) if entry is not None else 0
+
+    def shrink(self, share: float) -> None:
+        """Keep no more than this share of what there is room for, from now on; one entry always has room."""
+        with self._guard:
+            kept = int(self._whole * share)
+            while len(self._entries) > kept:
+                self._evict()
+            self._most = max(1, kept)
+
+    def _evict(self) -> None:
+        _, evicted = self._entries.popitem()
+        self._bytes -= len(evicted.body)
+        self._count("cache:evicted:l1")
 
     def clear(self) -> None:
         """Forget everything."""

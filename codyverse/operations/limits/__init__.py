@@ -22,7 +22,7 @@ from codyverse.errors import TooManyRequests
 from codyverse.operations import components
 from codyverse.operations.limits import addresses, headers, tiers
 from codyverse.operations.limits.addresses import address
-from codyverse.operations.limits.leases import Exceeded, Leases
+from codyverse.operations.limits.leases import Charge, Exceeded, Leases
 from codyverse.operations.limits.sign_in import SignInLimits
 from config import Settings
 
@@ -41,18 +41,33 @@ class Meter:
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
         self._endpoint = counting.parse(settings.limit_endpoint)
-        self._key = lru_cache(4096)(lambda item, *parts: item.key_for(*parts))
+        self._charge = lru_cache(4096)(lambda policy, item, *parts: Charge(policy, item, item.key_for(*parts)))
 
     def address(self, address: str) -> headers.Standing:
         """Count a request against its address; returns how that stands. Raises Exceeded."""
-        return self.leases.spend("address", self._address, self._key(self._address, "address", address, "address"))
+        return self.leases.spend(self._of_address(address))[0]
 
     def client(self, client: str, operation: str | None) -> list[headers.Standing]:
         """Count a request against its client and, of the API, the operation; returns how both stand. Raises Exceeded."""
-        told = [self.leases.spend("client", self._client, self._key(self._client, "client", client, "client"))]
+        return self.leases.spend(*self._of_client(client, operation))
+
+    def all(self, address: str, client: str, operation: str | None) -> list[headers.Standing]:
+        """Count a request whose client is known against everything, in one step. Raises Exceeded."""
+        return self.leases.spend(self._of_address(address), *self._of_client(client, operation))
+
+    def all_at_hand(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
+        """Count like `all`, for who must not wait; returns None, and counts nothing, where a counter would have to be asked."""
+        return self.leases.spend_at_hand(self._of_address(address), *self._of_client(client, operation))
+
+    def _of_address(self, address: str) -> Charge:
+        charge: Charge = self._charge("address", self._address, "address", address, "address")
+        return charge
+
+    def _of_client(self, client: str, operation: str | None) -> list[Charge]:
+        charges = [self._charge("client", self._client, "client", client, "client")]
         if operation is not None:
-            told.append(self.leases.spend("endpoint", self._endpoint, self._key(self._endpoint, "client", client, operation)))
-        return told
+            charges.append(self._charge("endpoint", self._endpoint, "client", client, operation))
+        return charges
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from limits.storage import SlidingWindowCounterSupport, Storage
 
@@ -56,6 +56,22 @@ DELETE FROM counters WHERE name IN
 
 
 Window = tuple[int, float, int, float]
+
+
+class Ask(NamedTuple):
+    """What is wanted of a counter: so many entries, or else one."""
+
+    key: str
+    limit: int
+    expiry: int
+    entries: int
+
+
+class Acquired(NamedTuple):
+    """What was given, which may be nothing, and the windows that `get_sliding_window` would then return."""
+
+    entries: int
+    window: Window
 
 
 def _window(row: tuple[int, int, int], expiry: int) -> Window:
@@ -105,6 +121,15 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
                 self._execute(_SWEEP, (values["now"], SWEEP_ROWS))
         return _window(row, expiry)
 
+    def acquire_windows(self, asks: Sequence[Ask], in_order: bool) -> list[Acquired]:
+        """Count the entries of several counters; `in_order` ends with the first one that is exhausted."""
+        given = []
+        for ask in asks:
+            given.append(self._acquired(ask))
+            if in_order and not given[-1].entries:
+                break
+        return given
+
     def get_sliding_window(self, key: str, expiry: int) -> Window:
         """Return entries of the window before and the seconds for which they count, the same of the present window."""
         with self._turn:
@@ -119,6 +144,11 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
         """Take entries back, from the present window or else from the one before."""
         with self._turn:
             self._execute(_RELEASE, {"name": key, "amount": amount})
+
+    def release_all(self, entries: Sequence[tuple[str, int]]) -> None:
+        """Take entries of several counters back."""
+        for key, amount in entries:
+            self.release(key, amount)
 
     def names(self) -> list[str]:
         """Return the keys of the counters that count."""
@@ -154,6 +184,13 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
     def get_expiry(self, key: str) -> float:
         """Fixed windows are not counted here."""
         raise NotImplementedError
+
+    def _acquired(self, ask: Ask) -> Acquired:
+        for entries in {ask.entries: None, 1: None}:
+            window = self.acquire_window(ask.key, ask.limit, ask.expiry, entries)
+            if window is not None:
+                return Acquired(entries, window)
+        return Acquired(0, self.get_sliding_window(ask.key, ask.expiry))
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

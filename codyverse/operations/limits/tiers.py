@@ -12,73 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from limits.storage import RedisStorage, SlidingWindowCounterSupport, Storage
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from limits.storage import SlidingWindowCounterSupport, Storage
 
 from codyverse.operations import host_memory
-from codyverse.operations.limits.storage import HostStorage, Window
+from codyverse.operations.limits.shared import REDIS_PREFIX, SharedStorage
+from codyverse.operations.limits.storage import Acquired, Ask, HostStorage
 from config import Settings
+
+__all__ = ["REDIS_PREFIX", "SharedStorage", "Tier", "TierDown", "Tiers", "of"]
 
 log = logging.getLogger("codyverse.limits")
 
-REDIS_TIMEOUT_S = 0.2
-# The strategy is part of the prefix: another one would find values of another type under the same keys.
-REDIS_PREFIX = "codyverse:limits:sliding-window-counter"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-
-
-class SharedStorage(RedisStorage):
-    """Counters in Redis, which the hosts of a cluster share."""
-
-    STORAGE_SCHEME = None  # type: ignore[assignment]  # `redis://` stays the name of the class that this one extends
-
-    _RELEASE = b"""
-    local left = tonumber(ARGV[1])
-    for _, key in ipairs(KEYS) do
-        local taken = math.min(left, tonumber(redis.call('get', key)) or 0)
-        if taken > 0 then
-            redis.call('decrby', key, taken)
-            left = left - taken
-        end
-    end
-    """
-
-    def __init__(self, url: str) -> None:
-        """Connect to nothing yet. A request that meets a dead Redis waits for it once, and briefly."""
-        super().__init__(
-            url,
-            key_prefix=REDIS_PREFIX,
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
-        )
-        self._release = self.get_connection().register_script(self._RELEASE)
-
-    def acquire_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window | None:
-        """Count entries and return what `get_sliding_window` would then return, in one round trip; None for too many."""
-        keys = [self.prefixed_key(self._previous_window_key(key)), self.prefixed_key(self._current_window_key(key))]
-        connection: Any = self.get_connection()
-        with connection.pipeline(transaction=False) as pipeline:
-            self.lua_acquire_sliding_window(keys, [limit, expiry, amount], client=pipeline)
-            self.lua_sliding_window(keys, [expiry], client=pipeline)
-            acquired, window = pipeline.execute()
-        if not acquired:
-            return None
-        previous, previous_ms, current, current_ms = (float(figure or 0) for figure in window)
-        return int(previous), max(0.0, previous_ms) / 1000, int(current), max(0.0, current_ms) / 1000
-
-    def release(self, key: str, amount: int = 1) -> None:
-        """Take entries back, from the present window or else from the one before."""
-        windows = (self._current_window_key(key), self._previous_window_key(key))
-        self._release([self.prefixed_key(window) for window in windows], [amount])
-
-    def names(self) -> list[str]:
-        """Return the keys of all counters."""
-        start, end = f"{REDIS_PREFIX}:{{", "}"
-        connection: Any = self.get_connection()
-        found = (key.decode() for key in connection.scan_iter(match=f"{REDIS_PREFIX}:*", count=500))
-        return sorted({key.removeprefix(start).removesuffix("/-1").removesuffix(end) for key in found})
 
 
 class TierDown(Exception):
@@ -90,6 +35,7 @@ class Tier:
 
     def __init__(self, name: str, storage: HostStorage | SharedStorage, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
+        self.is_far = isinstance(storage, SharedStorage)  # who asks it waits for the network
         self.failures = 0  # since the start
         self._storage = storage
         self._clock = clock
@@ -148,10 +94,11 @@ class Tiers(Storage, SlidingWindowCounterSupport):
         """Count an entry in the first tier that answers, unless it would exceed the limit."""
         return bool(self._first("acquire_sliding_window_entry", key, limit, expiry, amount))
 
-    def acquire_window(self, key: str, limit: int, expiry: int, amount: int = 1) -> Window | None:
-        """Count entries in the first tier that answers and return the windows; None when they would exceed the limit."""
-        window: Window | None = self._first("acquire_window", key, limit, expiry, amount)
-        return window
+    def acquire_windows(self, asks: Sequence[Ask], in_order: bool) -> tuple[Tier, list[Acquired]]:
+        """Count the entries of several counters in the first tier that answers; returns which one that is, and what it gave."""
+        for answer in self._all("acquire_windows", asks, in_order):
+            return answer
+        raise TierDown
 
     def acquire_with_spare(self, key: str, limit: int, expiry: int) -> bool:
         """Count an entry like `acquire_sliding_window_entry`, and also on the host while Redis decides, for when Redis is gone.

@@ -1,0 +1,39 @@
+"""Answers that are given without asking the application: complete, as bytes, in the shape of its other problems (RFC 9457)."""
+
+from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
+
+import orjson
+
+RETRY_AFTER_S = 2
+
+_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "The request is not HTTP/1.1 as this server reads it.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The address of the request is too long.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers of the request are too large.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The server is busy. Try again in a moment.",
+}
+
+
+@cache
+def refusal(status: int) -> bytes:
+    """Return the whole answer with a status; the connection ends with it."""
+    known = HTTPStatus(status)
+    problem = {"type": "about:blank", "title": known.phrase, "status": status}
+    if known in _DETAILS:
+        problem["detail"] = _DETAILS[known]
+    body = orjson.dumps(problem)
+    lines = [
+        f"HTTP/1.1 {status} {known.phrase}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        lines.append(f"Retry-After: {RETRY_AFTER_S}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body

@@ -1,0 +1,200 @@
+"""A worker that is to end is replaced first: it serves until the others are as many without it as there should be.
+
+The workers of a master have a slot each in a page of memory that the master makes before it forks. A worker writes there that it
+wants to leave, and wakes its master with a SIGCHLD, which may come once too often or be lost among others: what counts is what
+stands in the slots. The master lets one worker leave at a time, and does not count it among those that it keeps up. So gunicorn's
+`num_workers` never changes, whoever is killed, reloaded or stopped meanwhile, and has never to be set right.
+
+    STARTING → SERVING → ASKING → LEAVING → FREE, when the master has seen it end
+                            ↑ the worker      ↑ the master, or in an emergency the worker
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import mmap
+import os
+import signal
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any
+
+log = logging.getLogger("codyverse.performance")
+
+SLOTS = 256
+_MASTER, _WANTED = SLOTS, SLOTS + 1  # words behind the slots: who lets workers leave, and how many there should be
+_WORDS = SLOTS + 2
+ASKS_AGAIN_S = 1.0
+
+
+class State(IntEnum):
+    """What a worker does."""
+
+    FREE = 0
+    STARTING = 1
+    SERVING = 2
+    ASKING = 3
+    LEAVING = 4
+
+
+class Roster:
+    """The slots of a master's workers. A worker is known by its age, a number that gunicorn gives once."""
+
+    def __init__(self) -> None:
+        self._words = memoryview(mmap.mmap(-1, 8 * _WORDS)).cast("q")
+        self._slots: dict[int, int] = {}
+
+    def take(self, age: int) -> None:
+        """Give a worker a slot if there is one; for the master, before it forks."""
+        taken = set(self._slots.values())
+        slot = next((number for number in range(SLOTS) if number not in taken), None)
+        if slot is not None:
+            self._slots[age] = slot
+            self._words[slot] = State.STARTING
+
+    def keep(self, ages: Collection[int]) -> None:
+        """Take the slots of all others back; for the master."""
+        for age in [age for age in self._slots if age not in ages]:
+            self._words[self._slots.pop(age)] = State.FREE
+
+    def state(self, age: int) -> State:
+        """Return what a worker does; FREE for one that has no slot."""
+        slot = self._slots.get(age)
+        return State.FREE if slot is None else State(self._words[slot])
+
+    def set(self, age: int, state: State) -> None:
+        """Write what a worker does, if it has a slot."""
+        slot = self._slots.get(age)
+        if slot is not None:
+            self._words[slot] = state
+
+    def count(self, *states: State) -> int:
+        """Return how many workers are in these states."""
+        return sum(word in states for word in self._words[:SLOTS])
+
+    def admit_leaving(self) -> int:
+        """Let the oldest worker that asks leave if none does; returns how many are leaving. For the master."""
+        leaving = self.count(State.LEAVING)
+        if not leaving:
+            asking = [age for age in self._slots if self.state(age) == State.ASKING]
+            if asking:
+                self.set(min(asking), State.LEAVING)
+                return 1
+        return leaving
+
+    @property
+    def master(self) -> int:
+        """Return the process id of the master that lets workers leave, 0 for none."""
+        return self._words[_MASTER]
+
+    @property
+    def wanted(self) -> int:
+        """Return how many workers there should be besides those that are leaving."""
+        return self._words[_WANTED]
+
+    def attended(self, master: int, wanted: int) -> None:
+        """Write who attends to the workers, and how many there should be; for the master."""
+        self._words[_MASTER], self._words[_WANTED] = master, wanted
+
+
+roster = Roster()  # made in the master, which imports this before it forks
+
+
+def attend(server: Any, roster: Roster = roster) -> None:
+    """Have gunicorn's master keep up as many workers as it should besides one that is leaving. Called once, when it is ready.
+
+    It looks after its workers at least once a second, and after every signal, always in its main loop.
+    """
+    manage = server.manage_workers
+
+    def manage_workers() -> None:
+        roster.keep({worker.age for worker in server.WORKERS.values()})
+        wanted, leaving = server.num_workers, roster.admit_leaving()
+        roster.attended(os.getpid(), wanted)
+        server.num_workers = wanted + leaving
+        try:
+            manage()
+        finally:
+            server.num_workers = wanted
+
+    server.manage_workers = manage_workers
+
+
+def wake_master() -> None:
+    """Have the master look after its workers now."""
+    with suppress(ProcessLookupError):
+        os.kill(os.getppid(), signal.SIGCHLD)
+
+
+class Replacement:
+    """One worker's wish to be replaced. Made in the worker."""
+
+    def __init__(
+        self,
+        age: int,
+        count: Callable[[str], None],
+        emergency_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        roster: Roster = roster,
+        wake: Callable[[], None] = wake_master,
+    ) -> None:
+        self._age = age
+        self._count = count
+        self._emergency_s = emergency_s
+        self._clock = clock
+        self._roster = roster
+        self._wake = wake
+        self._reason = ""
+        self._asks_again_at = math.inf
+        self._goes_at = math.inf
+        self._gone = False
+
+    def serving(self) -> None:
+        """Tell the others that this worker answers requests."""
+        self._roster.set(self._age, State.SERVING)
+
+    def ask(self, reason: str, emergency: bool = False) -> None:
+        """Ask for a replacement; the first reason counts. In an emergency it is not waited for longer than `emergency_s`."""
+        if emergency:
+            self._goes_at = min(self._goes_at, self._clock() + self._emergency_s)
+        if self._reason:
+            return
+        self._reason = reason
+        self._count("worker:asked")
+        log.warning("worker %d asks to be replaced: %s", os.getpid(), reason)
+        if self._roster.state(self._age) != State.FREE:
+            self._roster.set(self._age, State.ASKING)
+        self._wake_master()
+
+    def check(self) -> str | None:
+        """Return once why the worker ends now; None while it is to go on."""
+        if not self._reason or self._gone:
+            return None
+        now = self._clock()
+        if self._may_go():
+            self._count("worker:replaced")
+        elif now >= self._goes_at:
+            self._count("worker:unreplaced")
+            self._roster.set(self._age, State.LEAVING)  # so that the master does not count it any longer
+            self._wake_master()
+        else:
+            if now >= self._asks_again_at:
+                self._wake_master()
+            return None
+        self._gone = True
+        return self._reason
+
+    def _wake_master(self) -> None:
+        self._asks_again_at = self._clock() + ASKS_AGAIN_S
+        self._wake()
+
+    def _may_go(self) -> bool:
+        """Say whether the others are enough, or nobody would send a replacement before this worker has ended."""
+        roster = self._roster
+        state = roster.state(self._age)
+        if roster.master != os.getppid() or state == State.FREE:
+            return True
+        return state == State.LEAVING and roster.count(State.SERVING, State.ASKING) >= roster.wanted

@@ -1,0 +1,197 @@
+"""The gunicorn worker: an event loop that reads requests and answers hits, and threads that run the application.
+
+Beside gunicorn's gthread worker, whose parser, protocol and handling of errors this keeps:
+
+- Heads and bodies are read in the event loop, under deadlines; a client that sends slowly, or nothing, holds no thread (`loop`).
+- A plain GET or HEAD whose finished response is kept is answered there and then (`hits`).
+- What is for a thread waits by class and age, and is refused when it would wait too long (`admission`).
+- What a client does not read at once is sent by the event loop, so one that reads slowly holds no thread either (`wire`).
+- Connections are accepted only while this worker holds no more than any other (`acceptor`).
+- On SIGTERM it goes on for `drain_s`, while /readyz tells balancers to look elsewhere, before it accepts no more.
+
+It overrides what is gunicorn's own business, so gunicorn is pinned; tests/front/test_gunicorn.py tells when that has changed.
+With settings for which this is not made (TLS, HTTP/2, the PROXY protocol) everything is left to gthread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import selectors
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from codyverse.server.acceptor import Acceptor
+from codyverse.server.admission import Admission, Class, for_worker
+from codyverse.server.front import NAME, Front
+from codyverse.server.loop import Loop
+from codyverse.server.refusals import refusal
+from codyverse.server.shares import Shares
+from codyverse.server.shell import REFUSED
+from codyverse.server.wire import Connection
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger("codyverse.performance")
+
+TURN_S = 0.1
+CLOSING_S = 2.0  # of the graceful time, for closing what the application has open
+
+shares = Shares()  # made in the master, which imports this before it forks
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Serves an application that has left a `Front`; any other, and with unusual settings, as gthread does."""
+
+    slot: int | None = None  # in `shares`, given by the master
+    front: Front | None = None
+
+    # ---- gunicorn's hooks
+
+    def load_wsgi(self) -> None:
+        """Load the application, and look for what it has left for the worker."""
+        super().load_wsgi()
+        self._told_to_stop_at: float | None = None
+        self._retires = ""
+        self._most_requests = self.max_requests
+        if not _is_usual(self.cfg):
+            return
+        self.application = self.wsgi
+        self.front = getattr(self.application, "extensions", {}).get(NAME)
+        if self.front is not None:
+            self.wsgi = self._call
+            self.cfg.set("sendfile", False)  # would send before what is still to be sent
+            self.max_requests = sys.maxsize  # gunicorn would close connections at once; this retires
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop (SIGTERM)."""
+        if self.front is None:
+            super().handle_exit(sig, frame)
+        elif self._told_to_stop_at is None:
+            self._told_to_stop_at = time.monotonic()
+            self.method_queue.defer(lambda: None)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what gunicorn could not parse: which status an error has is gunicorn's knowledge, the answer is ours."""
+        if self.front is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        caught = _Caught()
+        super().handle_error(req, caught, addr, exc)
+        client.keeps = False
+        client.queue(refusal(caught.status))
+
+    def run(self) -> None:
+        """Serve until told to stop, or done."""
+        if self.front is None:
+            super().run()
+            return
+        settings = self.front.settings
+        self.admission: Admission[Connection] = for_worker(settings, self.cfg.threads, self.front.count)
+        hits = self.front.hits if self.cfg.keepalive and not os.environ.get("SCRIPT_NAME") else None
+        access_log = getattr(self.log, "access_log", None)
+        access_log = access_log if hasattr(access_log, "note") else None
+        slot = self.slot if settings.feature_load_balancing else None
+        self._acceptor = Acceptor(self.sockets, self.poller, self.worker_connections, shares, slot, self._take)
+        self._loop = Loop(self.cfg, self.poller, self.admission, settings, hits, access_log, self._acceptor.released)
+        for number in range(self.cfg.threads):
+            threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self._acceptor.open()
+        while self._goes_on():
+            self._turn()
+        self._leave()
+
+    def _take(self, *accepted: Any) -> None:
+        self._loop.take(*accepted)
+
+    def _call(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Ask the application, which finds in the environment what the event loop has found out."""
+        refused = environ["gunicorn.socket"].refused
+        if refused is not None:
+            environ[REFUSED] = refused
+        answer: Iterable[bytes] = self.application(environ, start_response)
+        return answer
+
+    # ---- life
+
+    def retire(self, reason: str) -> None:
+        """Accept no more, finish what is begun, and end: for one worker among others, so /readyz keeps saying yes."""
+        if not self._retires:
+            self._retires = reason
+            log.warning("worker %s retires: %s", self.pid, reason)
+
+    def _goes_on(self) -> bool:
+        assert self.front is not None
+        if self._retires or not self.is_parent_alive():
+            return False
+        if self._told_to_stop_at is None:
+            return True
+        self.front.components.drain()
+        return time.monotonic() < self._told_to_stop_at + self.front.settings.drain_s
+
+    def _turn(self) -> None:
+        self.notify()
+        wait_s = self._acceptor.turn()
+        self.wait_for_and_dispatch_events(TURN_S if wait_s is None else min(TURN_S, wait_s))
+        self._loop.sweep()
+        if self.nr + self._loop.answered_here >= self._most_requests:
+            self.retire(f"it has answered {self._most_requests} requests")
+
+    def _leave(self) -> None:
+        self.alive = False  # from now on gunicorn says with every answer that the connection ends
+        self._acceptor.close()
+        self._loop.leave()
+        end = (self._told_to_stop_at or time.monotonic()) + self.cfg.graceful_timeout - CLOSING_S
+        while self._acceptor.held and time.monotonic() < end:
+            self._turn()
+        self.admission.close()
+        self._loop.close()
+
+    # ---- threads
+
+    def _serve(self) -> None:
+        while (taken := self.admission.get()) is not None:
+            self._answer(*taken)
+
+    def _answer(self, klass: Class, connection: Connection) -> None:
+        assert self.front is not None
+        began = time.monotonic()
+        keeps = False
+        try:
+            connection.prepare(self.front.settings.body_deadline_s)
+            keeps = bool(self.handle(connection))
+        finally:
+            self.admission.done(klass, time.monotonic() - began)
+            self.method_queue.defer(self._loop.answered, connection, keeps)
+
+
+class _Caught:
+    """Takes for a socket what gunicorn answers to an error."""
+
+    def __init__(self) -> None:
+        self.status = 500
+
+    def sendall(self, data: bytes) -> None:
+        """Note the status of an answer."""
+        found = re.match(rb"HTTP/1\.1 ([0-9]{3}) ", data)
+        if found is not None:
+            self.status = int(found[1])
+
+
+def _is_usual(cfg: Any) -> bool:
+    """Say whether gunicorn is set to speak plain HTTP/1.1, and to read heads as `heads` does."""
+    return bool(
+        not cfg.is_ssl
+        and cfg.proxy_protocol == "off"
+        and list(cfg.http_protocols) == ["h1"]
+        and not cfg.secure_scheme_headers
+        and not cfg.forwarder_headers
+    )

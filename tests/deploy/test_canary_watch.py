@@ -1,0 +1,122 @@
+"""`flask deploy canary watch` beside a real HAProxy, a load, and canaries of every kind."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from codyverse.operations.deploy import watching
+from codyverse.operations.deploy.canary import CANARY, STABLE
+from tests.deploy.two_tracks import two_tracks, visitors
+from tests.parallel import in_parallel
+from tests.server import wait_until
+
+FIGURES = r"canary .*% errors of \d+, p95 \w+( ms)?; stable .*% errors of \d+, p95 \w+( ms)?\."
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    with two_tracks(tmp_path, percent=10) as running:
+        yield running
+
+
+def watch(tracks, *options, seconds=10):
+    with visitors(tracks.haproxy.port) as seen:
+        result = tracks.run("canary", "watch", "--for", str(seconds), "--log", tracks.log, *options)
+    assert len(seen) > 100
+    return result
+
+
+def test_a_canary_that_answers_500_is_rolled_back_within_10_s(tracks):
+    tracks.canary[0].status = 500
+    result = watch(tracks, seconds=10)
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"The canary was rolled back, it answers more errors: {FIGURES}\n", result.output)
+    assert tracks.done("canary", "status").startswith("0 %")
+    assert tracks.map_path.read_text() == "pct 0\n"
+    assert tracks.visit(CANARY)[1] == STABLE
+
+
+def test_a_slow_canary_is_rolled_back(tracks):
+    tracks.canary[0].takes_s = 0.15
+    result = watch(tracks)
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"The canary was rolled back, it is slower: {FIGURES}\n", result.output)
+    assert tracks.map_path.read_text() == "pct 0\n"
+
+
+@pytest.mark.parametrize("takes_s", [0, 0.1])
+def test_a_canary_like_stable_is_left_alone(tracks, takes_s):
+    """Healthy, and slow together with stable."""
+    tracks.canary[0].takes_s = tracks.stable[0].takes_s = takes_s
+    result = watch(tracks, seconds=4)
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(rf"The canary is well: {FIGURES}\n", result.output)
+    assert tracks.map_path.read_text() == "pct 10\n"
+
+
+def test_errors_are_seen_without_log_lines(tracks):
+    tracks.canary[0].status = 500
+    result = watch(tracks, "--log", "127.0.0.1:0")
+    assert result.exit_code == 1
+    assert "p95 unknown" in result.output
+
+
+def test_a_canary_that_dies_is_rolled_back(tracks):
+    tracks.canary[0].is_ready = False
+    result = watch(tracks)
+    assert result.exit_code == 1
+    assert result.output.startswith("The canary was rolled back, none of its servers is up: ")
+
+
+def test_a_rollback_needs_somewhere_to_go(tracks):
+    tracks.canary[0].is_ready = tracks.stable[0].is_ready = False
+    wait_until(lambda: not any(row.is_up for row in tracks.runtime.rows()))
+    result = tracks.run("canary", "watch", "--log", tracks.log)
+    assert result.exit_code == 1
+    assert result.output.startswith("The canary was left its visitors, since no stable server is up, though none of its ")
+    assert tracks.map_path.read_text() == "pct 10\n"
+
+
+def test_too_few_requests_are_not_called_well(tracks):
+    result = tracks.run("canary", "watch", "--for", "1", "--log", tracks.log)
+    assert result.exit_code == 2
+    assert result.stderr == "codyverse: The canary had 0 requests; nothing can be said of fewer than 20.\n"
+
+
+def test_only_one_watches(tracks):
+    def both():
+        return tracks.run("canary", "watch", "--for", "2", "--log", tracks.log)
+
+    results = in_parallel(2, both)
+    refused = [result for result in results if "Does another watch run?" in result.stderr]
+    assert len(refused) == 1
+    assert refused[0].exit_code == 2
+
+
+def test_a_watch_ends_when_the_canary_is_taken_back_by_hand(tracks):
+    tracks.done("canary", "rollback")
+    result = tracks.run("canary", "watch", "--log", tracks.log)
+    assert (result.exit_code, result.output) == (1, "The canary gets 0 %: there is nothing to watch.\n")
+
+
+def test_without_haproxy_the_next_start_has_no_canary(tracks, monkeypatch):
+    monkeypatch.setattr(watching, "AWAY_S", 0.5)
+    began = time.monotonic()
+
+    def watched_or_killed():
+        turns.append(None)
+        if len(turns) == 1:
+            return tracks.run("canary", "watch", "--for", "30", "--log", tracks.log)
+        wait_until(lambda: tracks.map_path.exists())
+        tracks.haproxy.process.kill()
+        return None
+
+    turns: list[None] = []
+    result = next(result for result in in_parallel(2, watched_or_killed) if result)
+    assert time.monotonic() - began < 30
+    assert result.exit_code == 1
+    assert "Its next start sends nobody to the canary." in result.output
+    assert tracks.map_path.read_text() == "pct 0\n"

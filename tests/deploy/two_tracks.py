@@ -1,0 +1,230 @@
+"""Two versions of a tiny service behind a real HAProxy, visitors, and the commands that steer it."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from flask import Flask
+from flask.cli import ScriptInfo
+
+from codyverse.operations.deploy import canary_cli, drain_cli
+from codyverse.operations.deploy.group import group
+from codyverse.operations.deploy.runtime import Runtime
+from tests.haproxy import Haproxy
+from tests.server import free_port, wait_until
+
+COMMANDS = (canary_cli, drain_cli)  # what is imported hangs on the group
+
+CONFIGURATION = """
+global
+    stats socket {socket} mode 600 level admin
+    stats socket 127.0.0.1:{tcp} level admin
+    log 127.0.0.1:{log} format raw local0
+defaults
+    mode http
+    log global
+    option httplog
+    option redispatch 1
+    retries 3
+    timeout connect 500ms
+    timeout client 10s
+    timeout server 10s
+frontend fe
+    bind 127.0.0.1:{port}
+    http-request set-var(txn.pct) str(pct),map_str_int({map},0)
+    http-request set-var(txn.track) req.cook(cv_track)
+    http-request set-var(txn.r) rand(100)
+    acl has_track var(txn.track) -m found
+    acl pct_off   var(txn.pct) -m int 0
+    acl pct_all   var(txn.pct) -m int 100
+    acl draw      var(txn.r),sub(txn.pct) -m int lt 0
+    http-request set-var(txn.new) str(canary) if !has_track draw
+    http-request set-var(txn.new) str(stable) if !has_track !draw
+    http-request set-var(txn.track) var(txn.new) if !has_track
+    http-request set-var(txn.track) str(stable) if pct_off
+    http-request set-var(txn.track) str(canary) if pct_all
+    http-request set-var(txn.track) str(stable) if {{ nbsrv(canary) eq 0 }}
+    http-response add-header Set-Cookie "cv_track=%[var(txn.new)]; Path=/; HttpOnly" if {{ var(txn.new) -m found }}
+    use_backend canary if {{ var(txn.track) -m str canary }}
+    default_backend stable
+backend stable
+    option httpchk GET /readyz
+    default-server check inter 200ms fastinter 100ms fall 2 rise 2
+{stable}
+backend canary
+    option httpchk GET /readyz
+    default-server check inter 200ms fastinter 100ms fall 2 rise 2
+{canary}
+"""
+
+
+class Version:
+    """A server that answers its name; how fast, how well and whether ready, a test may change while it runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.status = 200
+        self.takes_s = 0.0
+        self.is_ready = True
+        self.answered = 0
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True  # not waited for: HAProxy keeps connections open
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address) -> None:
+        """Be silent about HAProxy closing a connection."""
+
+
+def _handler(version: Version) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            if self.path == "/readyz":
+                return self._answer(200 if version.is_ready else 503)
+            time.sleep(version.takes_s)  # the work of a slow version, not a wait for something
+            version.answered += 1
+            self._answer(version.status)
+
+        def _answer(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(version.name)))
+            self.end_headers()
+            self.wfile.write(version.name.encode())
+
+        def log_message(self, *arguments) -> None:
+            pass
+
+    return Handler
+
+
+@dataclass
+class Tracks:
+    """What runs, and how to ask and steer it."""
+
+    haproxy: Haproxy
+    runtime: Runtime
+    stable: list[Version]
+    canary: list[Version]
+    map_path: Path
+    log: str
+
+    def run(self, *arguments: str) -> Result:
+        """Return what a command of `flask deploy` does."""
+        return command(*arguments, "--socket", str(self.haproxy.socket_path))
+
+    def done(self, *arguments: str) -> str:
+        """Return what a command prints that has to succeed."""
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def visit(self, track: str | None = None) -> tuple[int, str, str | None]:
+        """Return status and body, and the track that the visitor was given."""
+        with connection(self.haproxy.port) as asked:
+            return ask(asked, track)
+
+
+def command(*arguments: str) -> Result:
+    info = ScriptInfo(create_app=lambda: Flask("nothing"))
+    return CliRunner().invoke(group, arguments, obj=info)
+
+
+@contextmanager
+def connection(port: int) -> Iterator[http.client.HTTPConnection]:
+    opened = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def ask(asked: http.client.HTTPConnection, track: str | None = None) -> tuple[int, str, str | None]:
+    asked.request("GET", "/", headers={"Cookie": f"cv_track={track}"} if track else {})
+    answer = asked.getresponse()
+    given = answer.headers.get("Set-Cookie", "").partition("cv_track=")[2].partition(";")[0]
+    return answer.status, answer.read().decode(), given or None
+
+
+@contextmanager
+def two_tracks(folder: Path, stable: int = 1, canary: int = 1, percent: int = 10, tcp: int = 0) -> Iterator[Tracks]:
+    """Start so many servers of each version, HAProxy before them, and wait until it has found them ready."""
+    with ExitStack() as running:
+        versions = {"stable": _versions(running, "stable", stable), "canary": _versions(running, "canary", canary)}
+        map_path = folder / "canary.map"
+        map_path.write_text(f"pct {percent}\n", "utf-8")
+        haproxy = Haproxy(folder)
+        log = free_port()
+        text = CONFIGURATION.format(
+            socket=haproxy.socket_path,
+            port=haproxy.port,
+            map=map_path,
+            log=log,
+            tcp=tcp or free_port(),
+            **{name: _lines(name[0], found) for name, found in versions.items()},
+        )
+        running.enter_context(haproxy(text))
+        runtime = Runtime(str(haproxy.socket_path))
+        tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, f"127.0.0.1:{log}")
+        wait_until(lambda: all(row.status == "UP" for row in runtime.rows()))
+        yield tracks
+
+
+def _versions(running: ExitStack, name: str, count: int) -> list[Version]:
+    versions = [Version(name) for _ in range(count)]
+    for version in versions:
+        version.start()
+        running.callback(version.stop)
+    return versions
+
+
+def _lines(letter: str, versions: Sequence[Version]) -> str:
+    return "\n".join(f"    server {letter}{number} {version.address}" for number, version in enumerate(versions, 1))
+
+
+@contextmanager
+def visitors(port: int, count: int = 8) -> Iterator[list[int]]:
+    """Have visitors, each request another one's, ask one after the other at so many connections; lend the statuses they saw."""
+    ended, seen = threading.Event(), []
+
+    def keep_asking() -> None:
+        with connection(port) as asked:
+            while not ended.is_set():
+                with suppress(http.client.HTTPException, OSError):
+                    seen.append(ask(asked)[0])
+                    continue
+                seen.append(0)
+                asked.close()
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(30)
