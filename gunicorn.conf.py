@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from codyverse.operations import components
-from codyverse.server import access_log, startup
+from codyverse.server import access_log, replacement, startup, watchdog
 from codyverse.server.worker import shares
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
@@ -60,11 +60,13 @@ def when_ready(server):
     """Tell where the platform is, once it answers."""
     where = " and ".join(str(listener) for listener in server.LISTENERS)
     print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
+    replacement.attend(server)
 
 
 def pre_fork(server, worker):
     """Let the worker and the others know how many connections each has."""
     worker.slot = shares.take(worker)
+    replacement.roster.take(worker.age)
 
 
 def child_exit(server, worker):
@@ -80,7 +82,8 @@ def worker_exit(server, worker):
 
 
 def post_worker_init(worker):
-    """Begin the access log, and take what was loaded out of the garbage collector's rounds: it stays, and is much to look through."""
+    """Begin the access log, and take what was loaded out of the garbage collector's rounds, where it would cost every request."""
     access_log.begin(worker)
+    watchdog.write_stacks_on_abort()
     gc.collect()
     gc.freeze()

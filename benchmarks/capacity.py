@@ -1,8 +1,8 @@
 """`python -m benchmarks.capacity --learners 10000000`: what so many learners need, and what it costs.
 
-Every figure of the service is read from the newest results of `make bench` (processor time a request, at 16 connections), `make scale`
-(time of the statements at the largest size) and `benchmarks.footprint` (bytes, memory, passwords). What people do and what a vendor
-asks are arguments: nobody has measured them. The formulas stand in docs/operations/scaling.md.
+Every figure of the service is read from the newest results: of `make bench` the processor time of a request at 16 connections, of
+`make scale` the time of the statements at the largest size, of `benchmarks.footprint` bytes, memory and passwords. What people do
+and what a vendor asks are arguments: nobody has measured them. The formulas stand in docs/operations/scaling.md.
 """
 
 from __future__ import annotations
@@ -237,6 +237,12 @@ def _of(kind: Any, chosen: argparse.Namespace, prefix: str = "") -> Any:
     return kind(**{field.name: getattr(chosen, f"{prefix}{field.name}") for field in fields(kind)})
 
 
+def _print(rows: dict[str, float], digits: int) -> None:
+    for name, value in rows.items():
+        is_whole = value >= 100 or float(value).is_integer()
+        print(f"  {name:28}{value:>16,.{digits if is_whole else 2}f}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what is needed and, with prices, what it costs; exit 2 with one line for what cannot be reckoned with."""
     chosen = _parser().parse_args(arguments)
@@ -248,14 +254,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Unusable as error:
         print(f"capacity: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    print(f"From {', '.join(figures.sources)}:")
-    for name, value in needed.items():
-        print(f"  {name:28}{value:>16,.0f}" if value >= 100 or float(value).is_integer() else f"  {name:28}{value:>16,.2f}")
+    print(f"Measured, {', '.join(figures.sources)}:")
+    print(f"  {'':12}{'µs of a core':>14}{'a second, a core':>18}{'ms of statements':>18}")
+    for kind, cpu_us in figures.cpu_us.items():
+        print(f"  {kind:12}{cpu_us:>14,.0f}{1e6 / cpu_us:>18,.0f}{figures.statements_ms[kind]:>18.2f}")
+    print("Needed:")
+    _print(needed, 0)
     costs = price(needed, machines, _of(Prices, chosen, "price_"))
     if costs["a month"]:
         print("A month, in the currency of the prices:")
-        for name, value in costs.items():
-            print(f"  {name:28}{value:>16,.2f}")
+        _print(costs, 2)
         print(f"  {'a learner, a year':28}{costs['a month'] * 12 / demand.learners:>16,.4f}")
 
 

@@ -238,6 +238,11 @@ class Settings:
     memory_quiet_requests: int = setting(
         1, "Requests that a worker may have in hand at a quiet moment.", validate.Range(min=0, max=1000)
     )
+    memory_replacement_s: float = setting(
+        5.0,
+        "Seconds that it may take until a new worker serves: one that was warned, and grows too fast for that, is replaced at once.",
+        validate.Range(min=0, max=600),
+    )
     memory_emergency_s: float = setting(
         10.0,
         "Seconds for which a worker that holds more than its memory waits for a new one before it ends.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ WHY_NOT = "no HAProxy: install Debian's haproxy"
 
 def need_haproxy() -> None:
     """Skip the test where there is no HAProxy."""
-    if not shutil.which("haproxy"):
+    if not generation.find():
         assert os.environ.get("CI") != "true", WHY_NOT
         pytest.skip(WHY_NOT)
 
@@ -51,7 +50,10 @@ class Haproxy:
     def __enter__(self) -> Haproxy:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*self._prefix, "haproxy", "-db", "-f", str(self.folder / "haproxy.cfg")], stdout=log, stderr=log, cwd="/"
+                [*self._prefix, str(generation.find()), "-db", "-f", str(self.folder / "haproxy.cfg")],
+                stdout=log,
+                stderr=log,
+                cwd="/",
             )
         wait_until(self.listens)
         return self
@@ -81,15 +83,15 @@ class Haproxy:
                 answer += chunk
         return answer.decode()
 
-    def servers(self, backend: str) -> dict[str, dict[str, str]]:
-        """Return the columns of `show stat` of a backend's servers, by name."""
+    def rows(self, backend: str) -> dict[str, dict[str, str]]:
+        """Return the columns of `show stat` of a backend's servers, by name, and of the whole, which is called BACKEND."""
         head, *lines = self.tell("show stat").removeprefix("# ").splitlines()
         rows = (dict(zip(head.split(","), line.split(","), strict=False)) for line in lines if line)
-        return {row["svname"]: row for row in rows if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")}
+        return {row["svname"]: row for row in rows if row["pxname"] == backend}
 
     def state(self, backend: str, server: str) -> str:
         """Return what HAProxy thinks of a server: UP, DOWN, DRAIN, MAINT, `no check`, or a transition such as `UP 1/2`."""
-        return self.servers(backend)[server]["status"]
+        return self.rows(backend)[server]["status"]
 
 
 def config_text(haproxy: Haproxy, servers: Sequence[str], canaries: Sequence[str] = (), **chosen: Any) -> str:

@@ -484,7 +484,7 @@ def test_an_open_breaker_is_answered_503_with_a_time(
     proxy.cut()
     with caplog.at_level(logging.WARNING, "codyverse.faults"):
         assert client.get("/readyz").status_code == 503
-    assert [record.getMessage() for record in caplog.records] == ["a breaker opened: database"]
+    assert [record.getMessage() for record in caplog.records] == ["a breaker opened: database", "not ready: unreachable"]
     refused = client.get("/api/v1/courses?q=guess")
     assert (refused.status_code, refused.content_type) == (503, "application/problem+json")
     assert 1 <= int(refused.headers["Retry-After"]) <= 60

@@ -44,6 +44,7 @@ def test_each_of_our_exceptions_is_answered_as_a_problem(app: Flask, kind: type[
         "status": kind.status,
         "detail": "A sentence for people.",
         "errors": {"answers.0.text": ["Too long."]},
+        "request_id": response.headers["X-Request-ID"],
     }
     for name, value in kind.headers.items():
         assert response.headers[name] == value
@@ -64,6 +65,7 @@ def test_nothing_at_an_address(client: FlaskClient) -> None:
         "title": "Not found",
         "status": 404,
         "detail": "There is nothing at this address.",
+        "request_id": response.headers["X-Request-ID"],
     }
 
 
@@ -94,6 +96,7 @@ def test_a_field_that_its_schema_refuses_is_named(client: FlaskClient) -> None:
         "status": 422,
         "detail": "Some fields cannot be used.",
         "errors": {"limit": ["Must be a whole number."]},
+        "request_id": response.headers["X-Request-ID"],
     }
 
 
@@ -126,6 +129,7 @@ def test_what_nobody_foresaw_is_logged_and_not_told(app: Flask, caplog: pytest.L
         "title": "Internal Server Error",
         "status": 500,
         "detail": "Something went wrong on our side.",
+        "request_id": response.headers["X-Request-ID"],
     }
     assert [record.getMessage() for record in caplog.records] == ["unexpected error"]
     assert caplog.records[0].exc_info

@@ -1,7 +1,7 @@
 """The parts of a process: each has a name, may start, says how it is, gives memory back, and is closed when the process ends.
 
-They are closed in the reverse order of their beginning, within what gunicorn's master waits for a worker that it told to stop. One
-that fails or hangs does not keep the others open.
+They are closed in the reverse order of their beginning, within what gunicorn's master waits for a worker that it told to stop.
+One that fails or hangs does not keep the others open.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from flask import Flask
 from codyverse.operations import request_ids
 
 
-class _OfRequest(logging.Filter):
+class OfRequest(logging.Filter):
     """Writes beside a line the id of the request during which it was logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -25,6 +25,6 @@ def init_app(app: Flask) -> None:
     logging.getLogger("codyverse.pool").setLevel(logging.WARNING)  # SQLAlchemy tells of every loan there
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.addFilter(_OfRequest())
+        handler.addFilter(OfRequest())
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"))
         logger.addHandler(handler)

@@ -12,6 +12,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -48,6 +49,9 @@ COUNTED = (
     _Counted("admission", "codyverse_admission", "Requests for threads, by what became of them.", ("class", "outcome")),
     _Counted("admission-waits", "codyverse_admission_waits", "Requests that threads took, by their wait.", ("class", "within")),
     _Counted("access-log", "codyverse_access_log", "Lines of the access log.", ("outcome",)),
+    _Counted("memory", "codyverse_memory", "Levels of memory that workers reached, and leaks that were foreseen.", ("event",)),
+    _Counted("memory-leak", "codyverse_memory_leak", "Bytes by which workers grew, and the requests meanwhile.", ("unit",)),
+    _Counted("worker", "codyverse_workers", "Workers that asked to be replaced, and what became of it.", ("event",)),
     _Counted("retry", "codyverse_retries", "Tries after the first one.", ("reason",)),
 )
 
@@ -60,12 +64,14 @@ class Metrics:
 
     def observe(self, method: str, rule: str | None, status: int, seconds: float) -> None:
         """Count a request that was answered; `rule` is its route's, None for none."""
-        method, rule = method if method in METHODS else "other", rule or NO_ROUTE
-        name = f"\t{method}\t{rule}"
-        bucket = bisect_left(BUCKETS_S, seconds)
-        self._counts.count_all(
-            [(f"{_REQUESTS}{name}\t{status}", 1), (f"{_BUCKET}{name}\t{bucket}", 1), (f"{_SUM}{name}", seconds)]
-        )
+        requests, bucket, total = _names(method, rule, status, bisect_left(BUCKETS_S, seconds))
+        self._counts.count_all(((requests, 1), (bucket, 1), (total, seconds)))
+
+
+@lru_cache(4096)
+def _names(method: str, rule: str | None, status: int, bucket: int) -> tuple[str, str, str]:
+    name = f"\t{method if method in METHODS else 'other'}\t{rule or NO_ROUTE}"
+    return f"{_REQUESTS}{name}\t{status}", f"{_BUCKET}{name}\t{bucket}", f"{_SUM}{name}"
 
 
 class _FromTallies(Collector):

@@ -100,7 +100,7 @@ class _Believed:
 
 def believing(app: WSGIApplication, trusted: int) -> WSGIApplication:
     """Return an application that is asked with the address, scheme and host that so many trusted proxies tell."""
-    return _Believed(ProxyFix(app, x_for=1, x_proto=1, x_host=1), trusted)
+    return _Believed(ProxyFix(app, x_for=1, x_proto=1, x_host=1) if trusted else app, trusted)
 
 
 def came_directly() -> bool:
@@ -122,7 +122,7 @@ def init_app(app: Flask) -> None:
 
     With X-Forwarded-Prefix nobody could agree on the paths of the service, so it is never believed.
     """
-    app.wsgi_app = believing(app.wsgi_app, app.config["CODYVERSE"].trusted_proxies)  # type: ignore[method-assign]
+    app.wsgi_app = believing(app.wsgi_app, app.config["CODYVERSE"].trusted_proxies)  # type: ignore[method-assign, assignment]
     # Werkzeug would answer `//lessons/1` with a redirect to an absolute address, made from the Host header.
     app.url_map.merge_slashes = False
     app.before_request(_refuse_bad_host)

@@ -31,7 +31,7 @@ class _Made:
         os.register_at_fork(after_in_child=self._begin)
 
     def __call__(self) -> str:
-        return f"{self._process}-{next(self._numbers):x}"
+        return f"{self._process}-{next(self._numbers):08x}"
 
     def _begin(self) -> None:
         self._process = secrets.token_hex(6)

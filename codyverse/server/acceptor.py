@@ -1,7 +1,7 @@
 """Accepting connections, no more than the worker's share of them.
 
 Linux wakes every worker that waits for a listening socket, and the quickest gets the connection, which is often the one that has
-most already. Here a worker that holds more than another waits a moment for that one to take it, and takes it itself when nobody has.
+most already. Here a worker that holds more than another leaves it to that one for a moment, and takes it itself when nobody does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from codyverse.server.shares import Shares
 
+PAUSE_S = 0.001  # between looks whether others have taken it
 PATIENCE_S = 0.02
 
 
@@ -38,8 +39,9 @@ class Acceptor:
         self._take = take
         self._open = False
         self._listening = False
-        self._waits_until: float | None = None
-        self._has_waited = False
+        self._paused_until = 0.0
+        self._patient_since: float | None = None
+        self._paused = False
 
     def open(self) -> None:
         """Begin to accept."""
@@ -60,23 +62,20 @@ class Acceptor:
         self._listen()
 
     def turn(self) -> float | None:
-        """Go on when the wait for others is over; returns the seconds until it is, None when nothing is waited for."""
-        if self._waits_until is None:
+        """Go on when the pause is over; returns the seconds until it is, None for no pause."""
+        if not self._paused:
             return None
-        left_s = self._waits_until - time.monotonic()
+        left_s = self._paused_until - time.monotonic()
         if left_s > 0:
             return left_s
-        self._waits_until = None
+        self._paused = False
         self._listen()
         return None
 
     def _accept(self, listener: Any) -> None:
-        if self._has_more_than_others() and not self._has_waited:
-            self._has_waited = True
-            self._waits_until = time.monotonic() + PATIENCE_S
-            self._listen()
+        if self._leaves_it_to_others():
             return
-        self._has_waited = False
+        self._patient_since = None
         try:
             peer, client = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -86,9 +85,20 @@ class Acceptor:
         self._listen()
         self._take(peer, client, listener.getsockname())
 
-    def _has_more_than_others(self) -> bool:
+    def _leaves_it_to_others(self) -> bool:
+        """Say whether somebody who has fewer shall take a connection, and look again in a moment."""
         least = self._shares.least() if self._slot is not None else None
-        return least is not None and self.held > least
+        if least is None or self.held <= least:
+            return False
+        now = time.monotonic()
+        if self._patient_since is None or now - self._paused_until > PAUSE_S * 5:  # not the one that was left last time
+            self._patient_since = now
+        if now - self._patient_since >= PATIENCE_S:
+            return False
+        self._paused_until = now + PAUSE_S
+        self._paused = True
+        self._listen()
+        return True
 
     def _publish(self) -> None:
         if self._slot is None:
@@ -100,7 +110,7 @@ class Acceptor:
 
     def _listen(self) -> None:
         """Wait for connections, or do not."""
-        wanted = self._open and self.held < self._most and self._waits_until is None
+        wanted = self._open and self.held < self._most and not self._paused
         if wanted == self._listening:
             return
         self._listening = wanted

@@ -41,7 +41,7 @@ def _limits_of_groups(root: Path) -> list[int]:
 
 
 def _limits_above(mount: Path, path: str, name: str) -> list[int]:
-    """Return the limits of a group and of those around it. In a container the path may be the host's: then the mount's is ours."""
+    """Return the limits of a group and of those around it. In a container the path may be the host's; then the mount is ours."""
     group = mount / path.strip("/")
     found = [_read(group / name)]
     while group != mount:

@@ -1,7 +1,7 @@
 """Finished responses as an event loop sends them: from the bytes of a request's head to the bytes of its answer.
 
-The shell decides, and the parts that stand before it decide who asks and for which host, so nothing is answered here that WSGI would
-answer otherwise. What this adds is gunicorn's share: the lines before the application's headers.
+The shell decides, and the parts that stand before it decide who asks and for which host, so nothing is answered here that WSGI
+would answer otherwise. What this adds is gunicorn's share: the lines before the application's headers.
 """
 
 from __future__ import annotations

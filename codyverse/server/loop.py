@@ -235,7 +235,7 @@ class Loop:
         connection.queue(found.head, found.body)
         self._send(connection)
         if self._access_log is not None:
-            sent, seconds = len(found.head) + len(found.body), time.perf_counter() - began
+            sent, seconds = len(found.body), time.perf_counter() - began
             self._access_log.note(
                 found.method, found.path, found.status, sent, seconds, found.address, found.request_id, found.agent
             )

@@ -5,8 +5,9 @@
     95 %    asks to be replaced (see `replacement`), and names what grew
     100 %   does not wait for its replacement for long
 
-Each acts once when it is reached, and again only after memory fell well below it. Before that a worker that grows steadily is
-replaced at a quiet moment, when its trend says that it will come to that soon.
+Each acts once when it is reached, and again only after memory fell well below it. A worker that grows steadily is replaced at a
+quiet moment before, when its trend says that it will come to that soon; and one that was warned and grows so fast that it would
+come to that before a new one serves asks at once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import logging
 import math
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from statistics import median
 from typing import Any
 
 from codyverse.operations.components import Components
@@ -32,7 +35,8 @@ from config import Settings
 log = logging.getLogger("codyverse.performance")
 
 EVERY_S = 0.1
-LINES = 5  # of what grew most
+LOOKS = 10  # that tell how fast it grows right now
+LINES, LEAST_BYTES = 5, 100_000  # of what grew most
 
 Count = Callable[..., None]
 
@@ -75,8 +79,10 @@ class Memory:
         self._clock = clock
         self._rss = rss
         self._due = -math.inf
-        self._foreseen = False
-        self._traces = False
+        self._foreseen = self._urged = self._traces = False
+        self._last: tuple[int, int] | None = None
+        self._began: tuple[int, int] | None = None  # requests and RSS
+        self._looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
         self._trend = Trend(settings.memory_window_requests)
         percents = (settings.memory_warn_percent, settings.memory_collect_percent, settings.memory_retire_percent, 100.0)
         self._thresholds = [0.0, *(self.budget_bytes * percent / 100 for percent in percents)]
@@ -90,12 +96,15 @@ class Memory:
             return None
         self._due = now + EVERY_S
         rss = self._rss()
+        self._last = requests, rss
+        self._began = self._began or self._last
+        self._looks.append((now, rss))
         self._trend.add(requests, rss, now)
         if rss >= self._next_threshold():
             return self._rise(rss)
         if self.level and rss < self._thresholds[self.level] - self._relief:
             self._fall(rss)
-        return self._foresee(rss, running)
+        return self._hurry(rss) or self._foresee(rss, running)
 
     def health(self) -> dict[str, Any]:
         """Return what the worker holds and may hold, and how it grows."""
@@ -130,8 +139,6 @@ class Memory:
             else:
                 reason = f"it holds {_mb(rss)} of {_mb(self.budget_bytes)}"
                 verdict = Verdict(reason, emergency=self.level == Level.EMERGENCY)
-                if self.level == Level.RETIRING:
-                    self._report(rss)
         return verdict
 
     def _warn(self, rss: int) -> None:
@@ -152,9 +159,23 @@ class Memory:
         while self.level and rss < self._thresholds[self.level] - self._relief:
             self.level = Level(self.level - 1)
         self._trend.forget()
+        self._looks.clear()
         if self.level == Level.CALM:
             self._parts.shrink(1.0)
             log.warning("memory: %s of %s; there is room again", _mb(rss), _mb(self.budget_bytes))
+
+    def _hurry(self, rss: int) -> Verdict | None:
+        """Return a verdict when memory would reach the last level before a new worker can serve."""
+        looks = self._looks
+        if self._urged or len(looks) < LOOKS or not Level.WARNED <= self.level < Level.RETIRING:
+            return None
+        pairs = zip(list(looks)[: LOOKS // 2], list(looks)[LOOKS // 2 :], strict=True)
+        growth = median((later[1] - earlier[1]) / (later[0] - earlier[0]) for earlier, later in pairs)
+        if rss + growth * self._settings.memory_replacement_s < self._thresholds[Level.RETIRING]:
+            return None
+        self._urged = True
+        self._count("memory:urgent")
+        return Verdict(f"it holds {_mb(rss)} of {_mb(self.budget_bytes)}, and {_mb(growth)} more every second")
 
     def _foresee(self, rss: int, running: int) -> Verdict | None:
         trend, settings = self._trend, self._settings
@@ -167,20 +188,24 @@ class Memory:
             return None
         self._foreseen = True
         self._count("memory:foreseen")
-        self._report(rss)
         return Verdict(f"its memory grows, and would last for {left_s:.0f} s more")
 
-    def _report(self, rss: int) -> None:
-        """Say how fast memory grew, and where what was allocated since tracing began comes from."""
-        slope, requests = self._trend.slope, self._trend.requests
-        if slope is None:
-            log.warning("memory leak: %s of %s after too few requests to say more", _mb(rss), _mb(self.budget_bytes))
-        elif slope > 0:
-            self._count("memory-leak:requests", requests)
-            self._count("memory-leak:bytes", int(slope * requests))
-            log.warning(
-                "memory leak: %.0f bytes a request over %d requests, %s of %s", slope, requests, _mb(rss), _mb(self.budget_bytes)
-            )
+    def report(self) -> None:
+        """Say how fast memory grew, and where what was allocated since tracing began comes from. Called when the worker ends."""
+        if self._last is None or self._began is None or not (self.level or self._foreseen):
+            return
+        requests, grown = self._last[0] - self._began[0], float(self._last[1] - self._began[1])
+        if self._trend.slope is not None:  # not what the process needed to warm up
+            requests = self._trend.requests
+            grown = self._trend.slope * requests
+        if requests <= 0 or grown <= 0:
+            return
+        self._count("memory-leak:requests", requests)
+        self._count("memory-leak:bytes", int(grown))
+        rate, rss = grown / requests, self._last[1]
+        log.warning(
+            "memory leak: %.0f bytes a request over %d requests, %s of %s", rate, requests, _mb(rss), _mb(self.budget_bytes)
+        )
         for line in self._grown_most():
             log.warning("memory leak: grown most: %s", line)
 
@@ -194,7 +219,8 @@ class Memory:
             return []
         own = tracemalloc.Filter(False, tracemalloc.__file__)
         found = tracemalloc.take_snapshot().filter_traces([own]).statistics("lineno")[:LINES]
-        return [f"{each.traceback[0].filename}:{each.traceback[0].lineno} {_mb(each.size)} in {each.count} blocks" for each in found]
+        large = [each for each in found if each.size >= LEAST_BYTES]
+        return [f"{each.traceback[0]} {_mb(each.size)} in {each.count} blocks" for each in large]
 
 
 def _mb(amount: float) -> str:

@@ -2,11 +2,13 @@
 
 The workers of a master have a slot each in a page of memory that the master makes before it forks. A worker writes there that it
 wants to leave, and wakes its master with a SIGCHLD, which may come once too often or be lost among others: what counts is what
-stands in the slots. The master lets one worker leave at a time, and does not count it among those that it keeps up. So gunicorn's
+stands in the slots. The master lets one worker at a time wait for its replacement, and does not count who leaves. So gunicorn's
 `num_workers` never changes, whoever is killed, reloaded or stopped meanwhile, and has never to be set right.
 
-    STARTING → SERVING → ASKING → LEAVING → FREE, when the master has seen it end
-                            ↑ the worker      ↑ the master, or in an emergency the worker
+    STARTING → SERVING → ASKING → NEXT → LEAVING → FREE
+
+A worker writes that it serves, asks, and leaves; the master writes that one is the next to leave, as soon as the others are
+enough, and that one has ended. Who was told to stop, or is in an emergency, leaves without having asked.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
+from gunicorn.errors import HaltServer
+
 log = logging.getLogger("codyverse.performance")
 
 SLOTS = 256
 _MASTER, _WANTED = SLOTS, SLOTS + 1  # words behind the slots: who lets workers leave, and how many there should be
 _WORDS = SLOTS + 2
 ASKS_AGAIN_S = 1.0
+TRIES_AGAIN_S = 5.0  # with a worker after one that could not start
 
 
 class State(IntEnum):
@@ -37,7 +42,11 @@ class State(IntEnum):
     STARTING = 1
     SERVING = 2
     ASKING = 3
-    LEAVING = 4
+    NEXT = 4
+    LEAVING = 5
+
+
+ANSWERING = (State.SERVING, State.ASKING, State.NEXT)
 
 
 class Roster:
@@ -75,15 +84,12 @@ class Roster:
         """Return how many workers are in these states."""
         return sum(word in states for word in self._words[:SLOTS])
 
-    def admit_leaving(self) -> int:
-        """Let the oldest worker that asks leave if none does; returns how many are leaving. For the master."""
-        leaving = self.count(State.LEAVING)
-        if not leaving:
+    def choose_next(self) -> None:
+        """Let the oldest worker that asks leave next, if no other one is to; for the master."""
+        if not self.count(State.NEXT):
             asking = [age for age in self._slots if self.state(age) == State.ASKING]
             if asking:
-                self.set(min(asking), State.LEAVING)
-                return 1
-        return leaving
+                self.set(min(asking), State.NEXT)
 
     @property
     def master(self) -> int:
@@ -92,7 +98,7 @@ class Roster:
 
     @property
     def wanted(self) -> int:
-        """Return how many workers there should be besides those that are leaving."""
+        """Return how many workers there should be besides those that leave."""
         return self._words[_WANTED]
 
     def attended(self, master: int, wanted: int) -> None:
@@ -104,23 +110,51 @@ roster = Roster()  # made in the master, which imports this before it forks
 
 
 def attend(server: Any, roster: Roster = roster) -> None:
-    """Have gunicorn's master keep up as many workers as it should besides one that is leaving. Called once, when it is ready.
+    """Have gunicorn's master keep up as many workers as it should besides those that leave. Called once, when it is ready.
 
     It looks after its workers at least once a second, and after every signal, always in its main loop.
     """
-    manage = server.manage_workers
+    attendant = _Attendant(server, roster)
+    server.manage_workers, server.reap_workers = attendant.manage_workers, attendant.reap_workers
 
-    def manage_workers() -> None:
+
+class _Attendant:
+    """What gunicorn's master does differently."""
+
+    def __init__(self, server: Any, roster: Roster) -> None:
+        self._server = server
+        self._roster = roster
+        self._manage, self._reap = server.manage_workers, server.reap_workers
+        self._waits_until = -math.inf
+
+    def manage_workers(self) -> None:
+        """Keep up as many workers as there should be, and one more for each that leaves."""
+        server, roster = self._server, self._roster
         roster.keep({worker.age for worker in server.WORKERS.values()})
-        wanted, leaving = server.num_workers, roster.admit_leaving()
+        roster.choose_next()
+        wanted, leaving = server.num_workers, roster.count(State.NEXT, State.LEAVING)
         roster.attended(os.getpid(), wanted)
+        if time.monotonic() < self._waits_until:
+            return
         server.num_workers = wanted + leaving
         try:
-            manage()
+            self._manage()
         finally:
             server.num_workers = wanted
 
-    server.manage_workers = manage_workers
+    def reap_workers(self) -> None:
+        """Hear which workers have ended. While any serves, one that cannot start does not stop them all: it is tried again."""
+        workers = self._server.WORKERS
+        before = dict(workers)
+        try:
+            self._reap()
+        except HaltServer as halt:
+            if not self._roster.count(*ANSWERING, State.LEAVING):
+                raise
+            self._waits_until = time.monotonic() + TRIES_AGAIN_S
+            log.error("a new worker did not start, the others go on: %s", halt.reason)
+            for pid in before.keys() - workers.keys():
+                self._server.cfg.child_exit(self._server, before[pid])
 
 
 def wake_master() -> None:
@@ -160,7 +194,7 @@ class Replacement:
         """Ask for a replacement; the first reason counts. In an emergency it is not waited for longer than `emergency_s`."""
         if emergency:
             self._goes_at = min(self._goes_at, self._clock() + self._emergency_s)
-        if self._reason:
+        if self._reason or self._gone:
             return
         self._reason = reason
         self._count("worker:asked")
@@ -168,6 +202,13 @@ class Replacement:
         if self._roster.state(self._age) != State.FREE:
             self._roster.set(self._age, State.ASKING)
         self._wake_master()
+
+    def leave(self) -> None:
+        """Hear that the worker ends, for whatever reason: the others do not count on it, and the master may replace it now."""
+        self._gone = True
+        if self._roster.state(self._age) not in (State.FREE, State.LEAVING):
+            self._roster.set(self._age, State.LEAVING)
+            self._wake_master()
 
     def check(self) -> str | None:
         """Return once why the worker ends now; None while it is to go on."""
@@ -178,13 +219,11 @@ class Replacement:
             self._count("worker:replaced")
         elif now >= self._goes_at:
             self._count("worker:unreplaced")
-            self._roster.set(self._age, State.LEAVING)  # so that the master does not count it any longer
-            self._wake_master()
         else:
             if now >= self._asks_again_at:
                 self._wake_master()
             return None
-        self._gone = True
+        self.leave()
         return self._reason
 
     def _wake_master(self) -> None:
@@ -197,4 +236,4 @@ class Replacement:
         state = roster.state(self._age)
         if roster.master != os.getppid() or state == State.FREE:
             return True
-        return state == State.LEAVING and roster.count(State.SERVING, State.ASKING) >= roster.wanted
+        return state == State.NEXT and roster.count(State.SERVING, State.ASKING) >= roster.wanted

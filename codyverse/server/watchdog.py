@@ -1,7 +1,7 @@
 """Finds threads that do not come back from a request, which gunicorn's own timeout does not: it watches the event loop only.
 
-The stack of such a thread is logged once, without the values in it; then its worker is replaced, and ends although the thread does
-not. When the event loop itself is stuck, the master sends SIGABRT after `timeout`: the stacks of all threads are written then.
+The stack of such a thread is logged once, without the values in it; then its worker is replaced, and ends although the thread
+does not. When the event loop itself is stuck, the master sends SIGABRT after `timeout`: the stacks of all threads are written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import faulthandler
 import logging
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -112,8 +111,9 @@ def _stack(frame: FrameType | None) -> str:
 
 
 def write_stacks_on_abort() -> None:
-    """Have the stacks of all threads written to standard error when gunicorn's master aborts this worker.
+    """Have the stacks of all threads written to standard error when gunicorn's master aborts this worker, or it crashes.
 
-    Python's handlers wait until the main thread runs Python code again; this one does not. Gunicorn's own runs after it.
+    Gunicorn's own handler waits until the event loop runs Python code again, which may never be. This one does not wait, and ends
+    the process: what other threads had in hand is lost either way, and what was only counted with it.
     """
-    faulthandler.register(signal.SIGABRT, all_threads=True, chain=True)
+    faulthandler.enable(all_threads=True)

@@ -1,8 +1,8 @@
 """A connection: what the event loop knows of it, and what gunicorn's code takes for its socket while a thread has it.
 
 A thread never waits for a client that reads slowly: what the kernel does not take at once is kept, and the event loop sends it
-later. Only an answer that is larger than BUFFERED_BYTES has its thread wait. A thread reads from the client only the bodies that the
-event loop could not read beforehand, such as chunked ones, and only until a deadline.
+later. Only an answer that is larger than BUFFERED_BYTES has its thread wait. A thread reads from the client only the bodies that
+the event loop could not read beforehand, such as chunked ones, and only until a deadline.
 
 A connection is the event loop's or a thread's, never both at a time, so it needs no lock.
 """

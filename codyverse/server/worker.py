@@ -16,6 +16,7 @@ With settings for which this is not made (TLS, HTTP/2, the PROXY protocol) every
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import selectors
@@ -31,6 +32,7 @@ from codyverse.server.acceptor import Acceptor
 from codyverse.server.admission import Admission, Class, for_worker
 from codyverse.server.front import NAME, Front
 from codyverse.server.loop import Loop
+from codyverse.server.oversight import Oversight
 from codyverse.server.refusals import refusal
 from codyverse.server.shares import Shares
 from codyverse.server.shell import REFUSED
@@ -59,16 +61,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Load the application, and look for what it has left for the worker."""
         super().load_wsgi()
         self._told_to_stop_at: float | None = None
-        self._retires = ""
-        self._most_requests = self.max_requests
+        self._ends = False
+        self._next_tick = 0.0
+        self._most_requests: float = self.max_requests  # type: ignore[has-type]
         if not _is_usual(self.cfg):
             return
-        self.application = self.wsgi
+        self.application = self.wsgi  # type: ignore[has-type]
         self.front = getattr(self.application, "extensions", {}).get(NAME)
         if self.front is not None:
             self.wsgi = self._call
             self.cfg.set("sendfile", False)  # would send before what is still to be sent
-            self.max_requests = sys.maxsize  # gunicorn would close connections at once; this retires
+            self.max_requests = sys.maxsize  # gunicorn would end it at once; here it is replaced first
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop (SIGTERM)."""
@@ -98,6 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         hits = self.front.hits if self.cfg.keepalive and not os.environ.get("SCRIPT_NAME") else None
         access_log = getattr(self.log, "access_log", None)
         access_log = access_log if hasattr(access_log, "note") else None
+        self._oversight = Oversight(self.front, self.cfg, self.age)
         slot = self.slot if settings.feature_load_balancing else None
         self._acceptor = Acceptor(self.sockets, self.poller, self.worker_connections, shares, slot, self._take)
         self._loop = Loop(self.cfg, self.poller, self.admission, settings, hits, access_log, self._acceptor.released)
@@ -122,15 +126,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     # ---- life
 
-    def retire(self, reason: str) -> None:
-        """Accept no more, finish what is begun, and end: for one worker among others, so /readyz keeps saying yes."""
-        if not self._retires:
-            self._retires = reason
-            log.warning("worker %s retires: %s", self.pid, reason)
-
     def _goes_on(self) -> bool:
         assert self.front is not None
-        if self._retires or not self.is_parent_alive():
+        if self._ends or not self.is_parent_alive():
             return False
         if self._told_to_stop_at is None:
             return True
@@ -138,15 +136,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return time.monotonic() < self._told_to_stop_at + self.front.settings.drain_s
 
     def _turn(self) -> None:
-        self.notify()
         wait_s = self._acceptor.turn()
         self.wait_for_and_dispatch_events(TURN_S if wait_s is None else min(TURN_S, wait_s))
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + TURN_S
+            self._tick()
+
+    def _tick(self) -> None:
+        """Do what is to be done at times: for one worker among others to end, /readyz need not say no."""
+        self.notify()
         self._loop.sweep()
-        if self.nr + self._loop.answered_here >= self._most_requests:
-            self.retire(f"it has answered {self._most_requests} requests")
+        requests = self.nr + self._loop.answered_here
+        if requests >= self._most_requests:
+            self._oversight.ask(f"it has answered {self._most_requests} requests")
+        reason = self._oversight.turn(requests, sum(self.admission.running().values()))
+        if reason is not None and not self._ends:
+            self._ends = True
+            log.warning("worker %s ends: %s", self.pid, reason)
 
     def _leave(self) -> None:
+        """Accept no more, finish what is begun."""
         self.alive = False  # from now on gunicorn says with every answer that the connection ends
+        self._oversight.leave()
         self._acceptor.close()
         self._loop.leave()
         end = (self._told_to_stop_at or time.monotonic()) + self.cfg.graceful_timeout - CLOSING_S
@@ -165,10 +177,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         assert self.front is not None
         began = time.monotonic()
         keeps = False
+        outline, thread = connection.outline, threading.get_ident()
+        what = f"{outline.method} {outline.path}" if outline is not None else "a request"
+        self._oversight.watchdog.begin(thread, what, math.inf if klass is Class.STREAM else None)
         try:
             connection.prepare(self.front.settings.body_deadline_s)
             keeps = bool(self.handle(connection))
         finally:
+            self._oversight.watchdog.end(thread)
             self.admission.done(klass, time.monotonic() - began)
             self.method_queue.defer(self._loop.answered, connection, keeps)
 

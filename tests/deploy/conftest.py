@@ -62,7 +62,7 @@ class Balanced:
             return list(threads.map(one, range(count)))
 
     def is_up(self, name: str, backend: str = "stable") -> bool:
-        return self.haproxy.state(backend, name) == "UP"
+        return self.haproxy.state(backend, name).startswith("UP")
 
     def wait_for(self, name: str, is_up: bool) -> None:
         """Wait until a server is in the rotation, or out of it."""
@@ -75,15 +75,16 @@ def balance(tiny: list[TinyServer], tmp_path: Path) -> Iterator[Callable[..., Ba
     with ExitStack() as running:
 
         def start(
-            servers: Sequence[str] | None = None, canaries: Sequence[str] = (), folder: str = "", **chosen: Any
+            servers: Sequence[str] | None = None, canaries: Sequence[str] = (), is_well: bool = True, **chosen: Any
         ) -> Balanced:
-            place = tmp_path / folder
-            place.mkdir(exist_ok=True)
-            haproxy = Haproxy(place)
+            haproxy = Haproxy(tmp_path)
             addresses = [server.address for server in tiny] if servers is None else servers
             running.enter_context(haproxy(config_text(haproxy, addresses, canaries, **chosen)))
             balanced = Balanced(haproxy, tiny)
             running.callback(balanced.session.close)
+            # Until its first checks HAProxy takes every server for half up, `UP 1/2`.
+            if is_well:
+                wait_until(lambda: all(haproxy.state("stable", f"s{number}") == "UP" for number in range(1, len(addresses) + 1)))
             return balanced
 
         yield start

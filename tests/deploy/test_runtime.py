@@ -10,7 +10,17 @@ import pytest
 from codyverse.operations.commands import CommandError
 from codyverse.operations.deploy.runtime import BACKEND, Runtime, Unreachable
 from tests.deploy.two_tracks import command, two_tracks
+from tests.haproxy import Haproxy
 from tests.server import free_port, wait_until
+
+SMALLEST = """
+defaults
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+backend stable
+    server s1 127.0.0.1:1
+"""
 
 
 @pytest.fixture
@@ -21,9 +31,11 @@ def tracks(tmp_path):
 
 def test_it_works(tracks):
     rows = {(row.backend, row.name): row for row in tracks.runtime.rows()}
-    assert set(rows) == {("stable", "s1"), ("stable", "s2"), ("stable", BACKEND), ("canary", "c1"), ("canary", BACKEND)}
-    first = rows["stable", "s1"]
+    assert {name for backend, name in rows if backend == "stable"} == {"s1", "s2", "s1-spare", "s2-spare", BACKEND}
+    assert {name for backend, name in rows if backend == "canary"} == {"c1", BACKEND}
+    first, spare = rows["stable", "s1"], rows["stable", "s1-spare"]
     assert (first.address, first.status, first.is_checked, first.is_spare) == (tracks.stable[0].address, "UP", True, False)
+    assert (spare.address, spare.is_checked, spare.is_spare, spare.is_up) == (first.address, False, True, True)
     tracks.visit("stable")
     counted = {row.name: row for row in tracks.runtime.rows() if row.backend == "stable"}[BACKEND]
     assert (counted.requests, counted.errors) == (1, 0)
@@ -38,22 +50,28 @@ def test_errors_and_mean_times_are_those_of_the_answers(tracks):
     assert rows["s2"].mean_ms >= 40 > rows["s1"].mean_ms
 
 
+def stable(tracks, name="s1"):
+    return next(row for row in tracks.runtime.rows() if (row.backend, row.name) == ("stable", name))
+
+
 @pytest.mark.parametrize(("state", "status"), [("drain", "DRAIN"), ("maint", "MAINT"), ("ready", "UP")])
 def test_states(tracks, state, status):
-    server = tracks.runtime.rows()[0]
-    tracks.runtime.set_state(server, state)
-    assert tracks.runtime.rows()[0].status == status
-    assert tracks.runtime.rows()[0].is_up == (status == "UP")
+    tracks.runtime.set_state(stable(tracks), state)
+    assert stable(tracks).status == status
+    assert stable(tracks).is_up == (status == "UP")
 
 
 def test_a_distrusted_server_is_up_again_only_when_its_checks_say_so(tracks):
-    server, version = tracks.runtime.rows()[0], tracks.stable[0]
-    assert server.address == version.address
-    version.is_ready = False
-    tracks.runtime.distrust(server)
-    assert tracks.runtime.rows()[0].status.startswith("DOWN")
-    version.is_ready = True
-    wait_until(lambda: tracks.runtime.rows()[0].status == "UP")
+    tracks.stable[0].is_ready = False
+    tracks.runtime.distrust(stable(tracks))
+    assert stable(tracks).status.startswith("DOWN")
+    tracks.stable[0].is_ready = True
+    wait_until(lambda: stable(tracks).status == "UP")
+
+
+def test_a_server_without_checks_is_not_distrusted_for_ever(tracks):
+    tracks.runtime.distrust(stable(tracks, "s1-spare"))
+    assert stable(tracks, "s1-spare").is_up
 
 
 def test_the_map(tracks):
@@ -69,16 +87,16 @@ def test_the_map(tracks):
 
 
 def test_a_refusal_is_one_line(tracks):
-    server = tracks.runtime.rows()[0]
+    server = stable(tracks)
     with pytest.raises(CommandError, match=r"HAProxy refuses `set server stable/s1 state upside`: .*") as refused:
         tracks.runtime.set_state(server, "upside")
     assert not isinstance(refused.value, Unreachable)
 
 
 def test_through_tcp(tmp_path):
-    port = free_port()
-    with two_tracks(tmp_path, tcp=port):
-        assert len(Runtime(f"127.0.0.1:{port}").rows()) == 4
+    haproxy, port = Haproxy(tmp_path), free_port()
+    with haproxy(f"global\n stats socket {haproxy.socket_path}\n stats socket 127.0.0.1:{port}\n{SMALLEST}"):
+        assert [row.name for row in Runtime(f"127.0.0.1:{port}").rows()] == ["s1", BACKEND]
 
 
 @pytest.mark.parametrize("address", ["/no/such/socket", "127.0.0.1:1", "nothing", "host:port", "127.0.0.1:99999"])

@@ -1,4 +1,4 @@
-"""A server for tests of the balancer, which stands for the platform and behaves as it is told: `python tiny_server.py NAME HOST PORT`.
+"""A server for tests of the balancer, which stands for the platform and behaves as it is told.
 
 What it is told and asked by the test goes to `/_be` and `/_seen`, never through the balancer.
 """
@@ -14,13 +14,13 @@ import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 
 from tests.server import ROOT, wait_until
 
-WELL = {"status": 200, "delay_s": 0.0, "headers": {}, "ready": True, "ready_delay_s": 0.0, "hangs_up": False}
+WELL: dict[str, Any] = {"status": 200, "delay_s": 0.0, "headers": {}, "ready": True, "ready_delay_s": 0.0, "hangs_up": False}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,8 +28,9 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     name = ""
-    be: dict[str, Any] = dict(WELL)
-    seen: list[dict[str, Any]] = []
+    be: ClassVar[dict[str, Any]] = WELL
+    seen: ClassVar[list[dict[str, Any]]] = []
+    checks = 0
     guard = threading.Lock()
 
     def answer(self) -> None:
@@ -40,8 +41,9 @@ class Handler(BaseHTTPRequestHandler):
                 Handler.seen = []
             self.send(200, [])
         elif self.path == "/_seen":
-            self.send(200, self.seen)
+            self.send(200, {"seen": self.seen, "checks": self.checks})
         elif self.path == "/readyz" and "X-Forwarded-For" not in self.headers:
+            Handler.checks += 1
             time.sleep(self.be["ready_delay_s"])
             self.send(200 if self.be["ready"] else 503, {})
         else:
@@ -76,6 +78,9 @@ class Handler(BaseHTTPRequestHandler):
 class Listening(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be silent about HAProxy closing a connection."""
 
 
 class TinyServer:
@@ -114,8 +119,17 @@ class TinyServer:
 
     def seen(self) -> list[dict[str, Any]]:
         """Return what was asked through the balancer, in the order of its arrival."""
-        asked: list[dict[str, Any]] = requests.get(f"http://{self.address}/_seen", timeout=5).json()
-        return asked
+        seen: list[dict[str, Any]] = self._told()["seen"]
+        return seen
+
+    def checks(self) -> int:
+        """Return how often the balancer asked whether it is ready."""
+        checks: int = self._told()["checks"]
+        return checks
+
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = requests.get(f"http://{self.address}/_seen", timeout=5).json()
+        return told
 
 
 if __name__ == "__main__":

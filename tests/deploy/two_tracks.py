@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,55 +15,17 @@ from click.testing import CliRunner, Result
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from codyverse.operations.deploy import canary_cli, drain_cli
+from codyverse.operations.deploy import canary_cli, drain_cli, request_times
+from codyverse.operations.deploy import haproxy as generation
 from codyverse.operations.deploy.group import group
+from codyverse.operations.deploy.haproxy import Plan
 from codyverse.operations.deploy.runtime import Runtime
 from tests.haproxy import Haproxy
 from tests.server import free_port, wait_until
 
 COMMANDS = (canary_cli, drain_cli)  # what is imported hangs on the group
 
-CONFIGURATION = """
-global
-    stats socket {socket} mode 600 level admin
-    stats socket 127.0.0.1:{tcp} level admin
-    log 127.0.0.1:{log} format raw local0
-defaults
-    mode http
-    log global
-    option httplog
-    option redispatch 1
-    retries 3
-    timeout connect 500ms
-    timeout client 10s
-    timeout server 10s
-frontend fe
-    bind 127.0.0.1:{port}
-    http-request set-var(txn.pct) str(pct),map_str_int({map},0)
-    http-request set-var(txn.track) req.cook(cv_track)
-    http-request set-var(txn.r) rand(100)
-    acl has_track var(txn.track) -m found
-    acl pct_off   var(txn.pct) -m int 0
-    acl pct_all   var(txn.pct) -m int 100
-    acl draw      var(txn.r),sub(txn.pct) -m int lt 0
-    http-request set-var(txn.new) str(canary) if !has_track draw
-    http-request set-var(txn.new) str(stable) if !has_track !draw
-    http-request set-var(txn.track) var(txn.new) if !has_track
-    http-request set-var(txn.track) str(stable) if pct_off
-    http-request set-var(txn.track) str(canary) if pct_all
-    http-request set-var(txn.track) str(stable) if {{ nbsrv(canary) eq 0 }}
-    http-response add-header Set-Cookie "cv_track=%[var(txn.new)]; Path=/; HttpOnly" if {{ var(txn.new) -m found }}
-    use_backend canary if {{ var(txn.track) -m str canary }}
-    default_backend stable
-backend stable
-    option httpchk GET /readyz
-    default-server check inter 200ms fastinter 100ms fall 2 rise 2
-{stable}
-backend canary
-    option httpchk GET /readyz
-    default-server check inter 200ms fastinter 100ms fall 2 rise 2
-{canary}
-"""
+NUMBERS = {"stable": "99", "canary": "0"}  # what a visitor of each keeps, at any percentage between 0 and 100
 
 
 class Version:
@@ -72,6 +34,7 @@ class Version:
     def __init__(self, name: str) -> None:
         self.name = name
         self.status = 200
+        self.fails_every = 0  # how manieth answer is 500
         self.takes_s = 0.0
         self.is_ready = True
         self.answered = 0
@@ -107,7 +70,8 @@ def _handler(version: Version) -> type[BaseHTTPRequestHandler]:
                 return self._answer(200 if version.is_ready else 503)
             time.sleep(version.takes_s)  # the work of a slow version, not a wait for something
             version.answered += 1
-            self._answer(version.status)
+            fails = version.fails_every and version.answered % version.fails_every == 0
+            self._answer(500 if fails else version.status)
 
         def _answer(self, status: int) -> None:
             self.send_response(status)
@@ -143,9 +107,9 @@ class Tracks:
         return result.output
 
     def visit(self, track: str | None = None) -> tuple[int, str, str | None]:
-        """Return status and body, and the track that the visitor was given."""
+        """Return status and body, and the number that a new visitor was given; `track` makes it one who belongs there."""
         with connection(self.haproxy.port) as asked:
-            return ask(asked, track)
+            return ask(asked, NUMBERS[track] if track else None)
 
 
 def command(*arguments: str) -> Result:
@@ -162,35 +126,49 @@ def connection(port: int) -> Iterator[http.client.HTTPConnection]:
         opened.close()
 
 
-def ask(asked: http.client.HTTPConnection, track: str | None = None) -> tuple[int, str, str | None]:
-    asked.request("GET", "/", headers={"Cookie": f"cv_track={track}"} if track else {})
+def ask(asked: http.client.HTTPConnection, number: str | None = None) -> tuple[int, str, str | None]:
+    asked.request("GET", "/", headers={"Cookie": f"cv_track={number}"} if number else {})
     answer = asked.getresponse()
     given = answer.headers.get("Set-Cookie", "").partition("cv_track=")[2].partition(";")[0]
     return answer.status, answer.read().decode(), given or None
 
 
 @contextmanager
-def two_tracks(folder: Path, stable: int = 1, canary: int = 1, percent: int = 10, tcp: int = 0) -> Iterator[Tracks]:
+def two_tracks(folder: Path, stable: int = 1, canary: int = 1, percent: int = 10) -> Iterator[Tracks]:
     """Start so many servers of each version, HAProxy before them, and wait until it has found them ready."""
     with ExitStack() as running:
         versions = {"stable": _versions(running, "stable", stable), "canary": _versions(running, "canary", canary)}
         map_path = folder / "canary.map"
         map_path.write_text(f"pct {percent}\n", "utf-8")
         haproxy = Haproxy(folder)
-        log = free_port()
-        text = CONFIGURATION.format(
-            socket=haproxy.socket_path,
-            port=haproxy.port,
-            map=map_path,
-            log=log,
-            tcp=tcp or free_port(),
-            **{name: _lines(name[0], found) for name, found in versions.items()},
-        )
+        log = f"127.0.0.1:{free_port()}"  # the generated one is the same for every process
+        text = generation.render(_plan(haproxy, versions)).replace(request_times.ADDRESS, log)
         running.enter_context(haproxy(text))
         runtime = Runtime(str(haproxy.socket_path))
-        tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, f"127.0.0.1:{log}")
-        wait_until(lambda: all(row.status == "UP" for row in runtime.rows()))
+        tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, log)
+        wait_until(lambda: all(row.status == "UP" for row in runtime.rows() if row.is_checked))
         yield tracks
+
+
+def _plan(haproxy: Haproxy, versions: dict[str, list[Version]]) -> Plan:
+    plan = Plan(
+        servers=tuple(generation.server(f"s{number}", one.address) for number, one in enumerate(versions["stable"], 1)),
+        canaries=tuple(generation.server(f"c{number}", one.address) for number, one in enumerate(versions["canary"], 1)),
+        strategy="roundrobin",
+        bind=f"127.0.0.1:{haproxy.port}",
+        plain="",
+        certificate="",
+        socket=str(haproxy.socket_path),
+        folder=str(haproxy.folder),
+        metrics_port=free_port(),
+        concurrency=64,
+        user="",
+        host="localhost",
+        dns=False,
+        shield=None,
+    )
+    generation.check(plan)
+    return plan
 
 
 def _versions(running: ExitStack, name: str, count: int) -> list[Version]:
@@ -199,10 +177,6 @@ def _versions(running: ExitStack, name: str, count: int) -> list[Version]:
         version.start()
         running.callback(version.stop)
     return versions
-
-
-def _lines(letter: str, versions: Sequence[Version]) -> str:
-    return "\n".join(f"    server {letter}{number} {version.address}" for number, version in enumerate(versions, 1))
 
 
 @contextmanager

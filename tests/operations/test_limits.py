@@ -51,6 +51,7 @@ def test_it_works(client: FlaskClient, app: Flask, time: time_machine.Traveller)
         "title": "Too many requests",
         "status": 429,
         "detail": "Too many requests. Try again in 61 seconds.",
+        "request_id": refused.headers["X-Request-ID"],
     }
     assert refused.headers["RateLimit-Policy"] == '"endpoint";q=3;w=60'
     assert refused.headers["Retry-After"] == "61"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, Charge, Exceeded, Leases
+from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, TICK_S, Charge, Exceeded, Leases
 from codyverse.operations.limits.storage import HostStorage, Window
 from codyverse.operations.limits.tiers import Tier, Tiers
+from tests.server import wait_until
 
 KEY = "LIMITER/client/account:1/client/1000/15/minute"
 
@@ -46,8 +47,14 @@ def storage(tmp_path: Path, clock: Clock) -> Counted:
     return Counted(f"host://{tmp_path}/limits.sqlite3", clock=clock)
 
 
-def leases_of(storage: HostStorage, clock: Clock) -> Leases:
-    return Leases(Tiers(tiers=[Tier("the host", storage)]), clock)
+def leases_of(storage: HostStorage, clock: Clock, is_far: bool = False) -> Leases:
+    tier = Tier("the host", storage)
+    tier.is_far = is_far
+    return Leases(Tiers(tiers=[tier]), clock)
+
+
+def charge(policy: str, text: str) -> Charge:
+    return Charge(policy, limits.parse(text), f"LIMITER/{policy}/{text}")
 
 
 def admitted(leases: Leases, text: str, requests: int) -> int:
@@ -117,6 +124,76 @@ def test_threads_are_never_given_more_than_there_is(storage, clock):
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda _: admitted(leases, "500 per 15 minutes", 150), range(8))) == 500
     leases.close()
+
+
+def test_what_is_not_at_hand_is_asked_for_at_once_and_in_order(storage, clock):
+    leases = leases_of(storage, clock)
+    address, client, endpoint = charge("address", "9 per hour"), charge("client", "2 per hour"), charge("endpoint", "5 per hour")
+    assert [told.remaining for told in leases.spend(address, client, endpoint)] == [8, 1, 4]
+    assert [told.remaining for told in leases.spend(address, client, endpoint)] == [7, 0, 3]
+    with pytest.raises(Exceeded) as refused:
+        leases.spend(address, client, endpoint)
+    assert refused.value.standing.policy == "client"
+    assert storage.get_sliding_window(address.key, 3600)[2] == 3
+    assert storage.get_sliding_window(endpoint.key, 3600)[2] == 2, "not counted against what comes after"
+    leases.close()
+
+
+def test_who_must_not_wait_spends_all_or_nothing(storage, clock):
+    leases = leases_of(storage, clock)
+    client, endpoint = charge("client", "1000 per hour"), charge("endpoint", "900 per hour")
+    assert leases.spend_at_hand(client, endpoint) is None
+    for _ in range(4):
+        leases.spend(client)
+    asked = storage.asked
+    assert leases.spend_at_hand(client, endpoint) is None
+    assert [told.remaining for told in leases.spend_at_hand(client) or ()] == [995], "nothing was counted before"
+    for _ in range(4):
+        leases.spend(endpoint)
+    told = leases.spend_at_hand(client, endpoint)
+    assert told is not None
+    assert [(each.policy, each.remaining) for each in told] == [("client", 994), ("endpoint", 895)]
+    assert storage.asked == asked + 3  # 1, 2 and 4 for the endpoint
+    leases.close()
+
+
+def test_what_is_nearly_spent_is_filled_behind_the_requests(storage, clock):
+    leases = leases_of(storage, clock, is_far=True)
+    client = charge("client", "900000 per hour")
+    while leases.spend(client) and leases._leases[client.key].size < 8:
+        pass
+    for _ in range(300):
+        wait_until(lambda: leases.spend_at_hand(client) is not None)
+    assert leases._leases[client.key].size > 8, "more and more at a time"
+    leases.close()
+    assert storage.get_sliding_window(client.key, 3600)[2] == 300 + 8
+
+
+def test_what_is_about_to_end_is_filled_while_the_client_goes_on_asking(storage, clock):
+    leases = leases_of(storage, clock, is_far=True)
+    client = charge("client", "900000 per hour")
+    for _ in range(5):
+        leases.spend(client)
+    clock.now += LIFETIME_S - TICK_S
+    first = leases._leases[client.key]
+    wait_until(lambda: leases._leases[client.key] is not first)
+    clock.now += TICK_S
+    assert leases.spend_at_hand(client) is not None
+    clock.now += LIFETIME_S
+    wait_until(lambda: not leases._leases)
+    assert storage.get_sliding_window(client.key, 3600)[2] == 6, "given back"
+    leases.close()
+
+
+def test_entries_go_back_to_the_counter_that_gave_them(storage, clock):
+    other = HostStorage("host://", clock=clock)
+    leases = Leases(Tiers(tiers=[Tier("the host", storage), Tier("the process", other)]), clock)
+    other.acquire_window(KEY, 1000, 900, 5)
+    assert admitted(leases, "1000 per 15 minutes", 5) == 5
+    leases.close()
+    assert storage.get_sliding_window(KEY, 900)[2] == 5
+    assert other.get_sliding_window(KEY, 900)[2] == 5
+    other.clear(KEY)
 
 
 @given(st.data())

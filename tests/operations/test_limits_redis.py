@@ -10,7 +10,9 @@ import pytest
 import requests
 
 from codyverse.operations.limits import tiers
-from codyverse.operations.limits.tiers import FIRST_PAUSE_S, LONGEST_PAUSE_S, REDIS_PREFIX, SharedStorage, Tier, TierDown
+from codyverse.operations.limits.shared import MOST, REDIS_PREFIX, SharedStorage
+from codyverse.operations.limits.storage import Ask
+from codyverse.operations.limits.tiers import FIRST_PAUSE_S, LONGEST_PAUSE_S, Tier, TierDown
 from tests.conftest import make_settings
 from tests.redis import Redis, redis_server
 from tests.server import Server, wait_until
@@ -115,3 +117,39 @@ def test_two_hosts_share_their_counters(redis_server: Redis, tmp_path: Path) -> 
     assert not two.acquire_with_spare("k", 3, 60)
     assert two.reset() == 1
     assert two.acquire_with_spare("k", 3, 60)
+
+
+@pytest.mark.parametrize("left_s", [None, 119.5, 60.5, 59.5, 30.0, 0.5])
+@pytest.mark.parametrize(("before", "entries"), [(0, 1), (4, 1), (4, 3), (4, 6), (10, 1), (10, 5)])
+def test_several_counters_in_one_step_count_as_the_library_counts_one(redis_server: Redis, left_s, before, entries) -> None:
+    """With so many seconds left until the counter is forgotten: more than 60 of them are in its window, fewer after it."""
+    shared = SharedStorage(redis_server.url)
+    for key in ("ours", "theirs"):
+        if before:
+            assert shared.acquire_sliding_window_entry(key, 10, 60, before)
+        if before and left_s:
+            redis_server.client.pexpire(shared.prefixed_key(shared._current_window_key(key)), int(left_s * 1000))
+    [given] = shared.acquire_windows([Ask("ours", 10, 60, entries)], in_order=True)
+    expected = entries if shared.acquire_sliding_window_entry("theirs", 10, 60, entries) else 0
+    if not expected:
+        expected = int(shared.acquire_sliding_window_entry("theirs", 10, 60, 1))
+    assert given.entries == expected
+    assert given.window == pytest.approx(shared.get_sliding_window("theirs", 60), abs=0.2)
+    assert given.window == pytest.approx(shared.get_sliding_window("ours", 60), abs=0.2)
+    shared.storage.close()
+
+
+def test_counters_of_one_step(redis_server: Redis) -> None:
+    shared = SharedStorage(redis_server.url)
+    asks = [Ask("a", 10, 60, 7), Ask("b", 3, 60, 7), Ask("c", 10, 60, 7), Ask("d", 10, 60, 7)]
+    assert shared.acquire_sliding_window_entry("c", 10, 60, 10)
+    assert [given.entries for given in shared.acquire_windows(asks, in_order=True)] == [7, 1, 0]
+    assert [given.entries for given in shared.acquire_windows(asks, in_order=False)] == [1, 1, 0, 7]
+    shared.release_all([("a", 5), ("c", 100), ("gone", 1)])
+    assert [shared.get_sliding_window(name, 60)[2] for name in "abcd"] == [3, 2, 0, 7]
+    assert redis_server.client.exists(shared.prefixed_key("{gone}")) == 0
+    many = [Ask(f"many {n}", 10, 60, 2) for n in range(2 * MOST + 1)]
+    assert [given.entries for given in shared.acquire_windows(many, in_order=False)] == [2] * len(many)
+    shared.release_all([(ask.key, 1) for ask in many])
+    assert all(shared.get_sliding_window(ask.key, 60)[2] == 1 for ask in many)
+    shared.storage.close()

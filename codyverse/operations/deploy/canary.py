@@ -40,7 +40,7 @@ class Canary:
         self._path: Path | None = None
 
     def percent(self) -> int:
-        """Return the percentage of new visitors that the canary gets."""
+        """Return the percentage of visitors that the canary gets."""
         number, _ = self._map()
         value = self._runtime.map_value(number, KEY) or "0"
         if not (value.isascii() and value.isdigit()):
@@ -48,10 +48,7 @@ class Canary:
         return int(value)
 
     def set_percent(self, percent: int) -> None:
-        """Send that percentage of new visitors to the canary, at once; raises NotKept when only the file could not be written.
-
-        With 0 and with 100 those who have a track by cookie go along.
-        """
+        """Send that percentage of visitors to the canary, at once. Raises NotKept when only the file could not be written."""
         number, path = self._map()
         if percent and not self.tracks()[CANARY].up:
             raise CommandError("No server of the canary is up.")

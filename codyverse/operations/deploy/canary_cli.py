@@ -33,13 +33,13 @@ class _Percentages(Group):
 canary = _Percentages(
     "canary",
     subcommand_metavar="0..100|COMMAND",
-    help="Send a percentage of new visitors to the canary, or do as a COMMAND says.",
+    help="Send a percentage of visitors to the canary, or do as a COMMAND says.",
 )
 group.add_command(canary)
 
 
 def _sending(percent: str) -> click.Command:
-    @click.command(percent, help=f"Send {percent} % of new visitors to the canary.")
+    @click.command(percent, help=f"Send {percent} % of visitors to the canary.")
     @runtime.option
     def send(address: str) -> None:
         _set(address, int(percent))
@@ -61,7 +61,7 @@ def status(address: str, as_json: bool) -> None:
         figures = {"percent": percent, **{name: dataclasses.asdict(track) for name, track in tracks.items()}}
         click.echo(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
         return
-    click.echo(f"{percent} % of new visitors go to the canary")
+    click.echo(f"{percent} % of visitors go to the canary")
     click.echo(f"{'':8}{'up':>8}{'requests':>12}{'errors':>10}{'mean ms':>10}")
     for name, track in tracks.items():
         up = f"{track.up}/{track.servers}"
@@ -109,7 +109,7 @@ def watch(address: str, seconds: float, window: float, errors: float, slower: fl
 def _set(address: str, percent: int) -> None:
     Canary(Runtime(address)).set_percent(percent)
     whom = {0: "Everybody goes to stable.", 100: "Everybody goes to the canary."}
-    click.echo(whom.get(percent, f"{percent} % of new visitors go to the canary."))
+    click.echo(whom.get(percent, f"{percent} % of visitors go to the canary."))
 
 
 def _share_of_errors(track: Track) -> str:

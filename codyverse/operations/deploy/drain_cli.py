@@ -20,6 +20,8 @@ _wait = click.option(
 def servers(address: str) -> None:
     """Print every server: backend, HOST:PORT, state, requests in progress."""
     for row in draining.servers(Runtime(address)):
+        if row.is_spare:
+            continue
         click.echo(f"{row.backend}\t{row.address}\t{row.status}\t{row.sessions + row.waiting}")
 
 

@@ -169,11 +169,11 @@ def verify(haproxy: str, plan: Plan) -> None:
         file = Path(folder, "haproxy.cfg")
         file.write_text(render(replace(plan, folder=folder)), "utf-8")
         asked = subprocess.run(  # noqa: S603  (a program of the system, with a file of ours)
-            [haproxy, "-c", "-q", "-f", str(file)], capture_output=True, text=True, check=False, timeout=60
+            [haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False, timeout=60
         )
     if asked.returncode != 0:
-        complaints = [line for line in asked.stderr.splitlines() if "ALERT" in line] or [asked.stderr]
-        raise CommandError(f"HAProxy refuses the configuration: {complaints[0].split(' : ', 1)[-1]}")
+        complaints = re.findall(r"^\[ALERT\].*?config : (.*)", asked.stderr, re.M) or [asked.stderr]
+        raise CommandError(f"HAProxy refuses the configuration: {complaints[0]}")
 
 
 def initial_map() -> str:

@@ -1,7 +1,7 @@
 """HAProxy while it runs: what it says of its servers, and what it is told to do, through its runtime socket.
 
-The generated configuration has two backends, `stable` and `canary`, and a map file `canary.map` with the line `pct 10`. With 100
-everybody goes to the canary, with 0 to stable, whatever the visitor's cookie says.
+The generated configuration has two backends, `stable` and `canary`, and a map file `canary.map` with the line `pct 10`: the
+percentage of visitors, by the number in their cookie, that the canary gets.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Watch:
             self._canary.keep_off()
         except CommandError as kept:
             return Outcome(False, f"{error.message}; {kept.message}")
-        return Outcome(False, f"{error.message}. Its next start sends nobody to the canary.")
+        return Outcome(False, f"{error.message}. Its next start sends nobody there.")
 
     def _time_is_over(self) -> Outcome:
         if self._answered < LEAST:

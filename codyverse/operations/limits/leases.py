@@ -69,8 +69,8 @@ class Leases:
         self._tiers = tiers
         self._clock = clock
         self._leases: dict[str, _Lease] = {}
-        self._taking: set[str] = set()  # keys that a thread takes several entries of
-        self._low: set[str] = set()
+        self._taking: set[str] = set()  # keys that a thread takes entries of, which will make a lease
+        self._low: set[str] = set()  # keys to fill
         self._replaced: list[tuple[str, _Lease]] = []  # to be given back
         self._guard = threading.Lock()
         self._wake = threading.Event()
@@ -194,17 +194,17 @@ class Leases:
     def _run(self) -> None:
         next_tick = time.monotonic() + TICK_S
         while not self._closed:
-            if self._wake.wait(max(0.0, next_tick - time.monotonic())):
-                self._wake.clear()
-                self._fill(about_to_end=False)
-                continue
-            next_tick = time.monotonic() + TICK_S
-            self._fill(about_to_end=True)
-            self.give_back(all_of_them=False)
-            with self._guard:
-                if not self._leases:
-                    self._thread = None
-                    return
+            woken = self._wake.wait(max(0.0, next_tick - time.monotonic()))
+            self._wake.clear()
+            is_tick = not woken or time.monotonic() >= next_tick
+            self._fill(about_to_end=is_tick)
+            if is_tick:
+                next_tick = time.monotonic() + TICK_S
+                self.give_back(all_of_them=False)
+                with self._guard:
+                    if not self._leases:
+                        self._thread = None
+                        return
 
     def _fill(self, about_to_end: bool) -> None:
         """Take entries ahead for clients that go on asking, and give back what they were given too many."""
