@@ -98,10 +98,11 @@ def test_who_is_not_ready_stays_out(tracks):
 
 
 def test_servers_are_listed(tracks):
-    lines = [line.split("\t") for line in tracks.done("servers").splitlines()]
-    assert [line[:2] for line in lines] == [
-        *(["stable", version.address] for version in tracks.stable),
-        ["canary", tracks.canary[0].address],
+    first, second = tracks.stable
+    assert [line.split("\t") for line in tracks.done("servers").splitlines()] == [
+        ["stable", "s1", first.address, "UP", "0"],
+        ["stable", "s2", second.address, "UP", "0"],
+        ["canary", "c1", tracks.canary[0].address, "UP", "0"],
     ]
 
 

@@ -16,11 +16,9 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from codyverse.operations.deploy import canary_cli, drain_cli, request_times
-from codyverse.operations.deploy import haproxy as generation
 from codyverse.operations.deploy.group import group
-from codyverse.operations.deploy.haproxy import Plan
 from codyverse.operations.deploy.runtime import Runtime
-from tests.haproxy import Haproxy
+from tests.haproxy import Haproxy, config_text
 from tests.server import free_port, wait_until
 
 COMMANDS = (canary_cli, drain_cli)  # what is imported hangs on the group
@@ -142,33 +140,12 @@ def two_tracks(folder: Path, stable: int = 1, canary: int = 1, percent: int = 10
         map_path.write_text(f"pct {percent}\n", "utf-8")
         haproxy = Haproxy(folder)
         log = f"127.0.0.1:{free_port()}"  # the generated one is the same for every process
-        text = generation.render(_plan(haproxy, versions)).replace(request_times.ADDRESS, log)
-        running.enter_context(haproxy(text))
+        text = config_text(haproxy, *([one.address for one in versions[name]] for name in ("stable", "canary")))
+        running.enter_context(haproxy(text.replace(request_times.ADDRESS, log)))
         runtime = Runtime(str(haproxy.socket_path))
         tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, log)
         wait_until(lambda: all(row.status == "UP" for row in runtime.rows() if row.is_checked))
         yield tracks
-
-
-def _plan(haproxy: Haproxy, versions: dict[str, list[Version]]) -> Plan:
-    plan = Plan(
-        servers=tuple(generation.server(f"s{number}", one.address) for number, one in enumerate(versions["stable"], 1)),
-        canaries=tuple(generation.server(f"c{number}", one.address) for number, one in enumerate(versions["canary"], 1)),
-        strategy="roundrobin",
-        bind=f"127.0.0.1:{haproxy.port}",
-        plain="",
-        certificate="",
-        socket=str(haproxy.socket_path),
-        folder=str(haproxy.folder),
-        metrics_port=free_port(),
-        concurrency=64,
-        user="",
-        host="localhost",
-        dns=False,
-        shield=None,
-    )
-    generation.check(plan)
-    return plan
 
 
 def _versions(running: ExitStack, name: str, count: int) -> list[Version]:

@@ -11,7 +11,7 @@ from tests.server import Server
 def watched(folder: Path, sqlite_template: Path, *arguments: str, **settings: str) -> Server:
     """Return a server on an empty database."""
     database = shutil.copy(sqlite_template, folder / "test.sqlite3")
-    worker = ("--worker-class", "tests.front.watched.Worker", "tests.front.watched:app")
+    worker = ("--worker-class", "tests.front.watched_worker.Worker", "tests.front.watched:app")
     return Server(folder, f"sqlite:///{database}", *arguments, *worker, **settings)
 
 

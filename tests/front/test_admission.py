@@ -263,6 +263,17 @@ def test_a_late_stream_pushes_nobody_out_and_a_late_page_no_stream():
     assert bench.put(Class.PAGE, "late") == [(Class.PAGE, "late")]
 
 
+def test_a_late_submission_pushes_no_stream_out():
+    bench = Bench(threads=4)
+    bench.teach(Class.SUBMISSION, 3.0)
+    for klass in (Class.STREAM, Class.STREAM, Class.SUBMISSION):
+        bench.put(klass)
+    assert len(bench.take_all()) == 3
+    for klass in (Class.STREAM, Class.SUBMISSION):
+        assert bench.put(klass) == []
+    assert bench.put(Class.SUBMISSION, "late") == [(Class.SUBMISSION, "late")]
+
+
 def test_slow_streams_do_not_make_pages_look_late():
     bench = Bench(threads=4)
     bench.teach(Class.STREAM, 0.001)
@@ -276,6 +287,21 @@ def test_slow_streams_do_not_make_pages_look_late():
     assert bench.take_all() == [Class.PAGE]
     for _ in range(50):
         assert bench.put(Class.PAGE) == []
+
+
+def test_a_thread_that_waited_because_streams_had_their_share_serves_the_next_one():
+    admission: Admission[str] = Admission(4, 10, lambda name: None, stream_threads=1)
+    for name in ("first", "second"):
+        admission.put(Class.STREAM, name, time.monotonic())
+    assert admission.get() == (Class.STREAM, "first")
+    got: list[Any] = []
+    server = threading.Thread(target=lambda: got.append(admission.get()))
+    server.start()
+    wait_until(lambda: bool(admission._change._waiters))  # type: ignore[attr-defined]
+    admission.done(Class.STREAM, 1.0)
+    wait_until(lambda: bool(got), within_s=5)
+    server.join()
+    assert got == [(Class.STREAM, "second")]
 
 
 def test_an_estimate_that_is_far_too_high_mends_itself():
@@ -437,7 +463,11 @@ class Machine(RuleBasedStateMachine):
         if item != number:
             assert not too_old and victim > klass
             assert self.waiting[victim][-1][1] == item, "it was not the newest"
-            assert victim == worst or (not full and worst in LONG)
+            if full:
+                assert victim == worst, "somebody worse was kept"
+            else:
+                assert victim not in LONG and klass not in LONG, "who waits for other threads has nothing to do with it"
+                assert victim == max(other for other in Class if self.waiting[other] and other not in LONG)
         elif full and not too_old:
             assert worst is not None and worst <= klass, "somebody worse was kept"
         elif not too_old:

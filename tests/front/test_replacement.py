@@ -239,7 +239,7 @@ def test_many_times_under_load_and_no_request_fails(tmp_path, sqlite_template):
         answers = load.of("calm")
         assert len(answers) > 20 * TIMES and {answer.status for answer in answers} == {200}
     log = log_of(tmp_path)
-    assert len(re.findall(r"worker \d+ retires: the test says so", log)) == TIMES
+    assert len(re.findall(r"worker \d+ ends: the test says so", log)) == TIMES
 
 
 def test_the_number_comes_back_whoever_is_killed(tmp_path, sqlite_template):

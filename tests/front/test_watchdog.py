@@ -111,7 +111,7 @@ def test_a_worker_with_a_stuck_thread_is_replaced(tmp_path, sqlite_template):
         with pytest.raises(requests.RequestException):
             requests.get(f"{server.url}/test/hang?token=secret", timeout=60)
         wait_until(lambda: len(before - {*server.workers()}) == 1 and len(server.workers()) == 2, within_s=60)
-        assert requests.get(f"{server.url}/test/calm", timeout=30).text == "calm"
+        assert requests.get(f"{server.url}/test/calm", timeout=30).status_code == 200
     log = log_of(tmp_path)
     assert "s in GET /test/hang:" in log and "in hang" in log
     assert "asks to be replaced: a thread is stuck" in log
@@ -120,8 +120,8 @@ def test_a_worker_with_a_stuck_thread_is_replaced(tmp_path, sqlite_template):
 
 def test_an_event_loop_that_is_stuck_leaves_its_stack(tmp_path, sqlite_template):
     with watched(tmp_path, sqlite_template, "--timeout", "2") as server:
-        victim = server.workers()[0]
+        victim = int(requests.get(f"{server.url}/test/calm", timeout=30).text)
         os.kill(victim, signal.SIGUSR2)  # holds the event loop in C code, where Python's handlers of signals never run
         wait_until(lambda: victim not in server.workers() and len(server.workers()) == 2, within_s=60)
     log = log_of(tmp_path)
-    assert "Fatal Python error: Aborted" in log and "in freeze" in log
+    assert "Fatal Python error: Aborted" in log and "in freeze" in log, log

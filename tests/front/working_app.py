@@ -14,7 +14,6 @@ from codyverse import create_app
 from codyverse.http.auth import public
 from codyverse.server.admission import Admission, Class
 
-WORK_S = 0.02
 DEEPEST = "X-Deepest"
 _deepest = [0]
 _add = Admission._add
@@ -31,13 +30,11 @@ app = create_app()
 
 @public
 def work() -> str:
-    """Wait, or with `?busy` compute, for as long as a request takes here."""
-    if "busy" in request.args:
-        until = time.thread_time() + WORK_S / 4
-        while time.thread_time() < until:
-            pass
-    else:
-        time.sleep(WORK_S)
+    """Take so many seconds: waiting, as for a database, or busy."""
+    time.sleep(request.args.get("waiting", 0.0, float))
+    until = time.thread_time() + request.args.get("busy", 0.0, float)
+    while time.thread_time() < until:
+        pass
     return "done"
 
 

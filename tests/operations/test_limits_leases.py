@@ -139,6 +139,17 @@ def test_what_is_not_at_hand_is_asked_for_at_once_and_in_order(storage, clock):
     leases.close()
 
 
+def test_what_is_at_hand_is_spent_although_something_before_it_is_not(storage, clock):
+    leases = leases_of(storage, clock)
+    client, endpoint = charge("client", "1000 per hour"), charge("endpoint", "900 per hour")
+    for _ in range(4):
+        leases.spend(client)
+    asked = storage.asked
+    assert [(told.policy, told.remaining) for told in leases.spend(endpoint, client)] == [("endpoint", 899), ("client", 995)]
+    assert storage.asked == asked + 1
+    leases.close()
+
+
 def test_who_must_not_wait_spends_all_or_nothing(storage, clock):
     leases = leases_of(storage, clock)
     client, endpoint = charge("client", "1000 per hour"), charge("endpoint", "900 per hour")
@@ -193,6 +204,22 @@ def test_entries_go_back_to_the_counter_that_gave_them(storage, clock):
     leases.close()
     assert storage.get_sliding_window(KEY, 900)[2] == 5
     assert other.get_sliding_window(KEY, 900)[2] == 5
+    other.clear(KEY)
+
+
+def test_entries_of_a_counter_that_failed_meanwhile_go_back_to_it(storage, clock, monkeypatch):
+    other = HostStorage("host://", clock=clock)
+    leases = Leases(Tiers(tiers=[Tier("the host", storage), Tier("the process", other)]), clock)
+    assert admitted(leases, "1000 per 15 minutes", 5) == 5  # of seven that were taken
+    clock.now += LIFETIME_S
+    with monkeypatch.context() as failing:
+        failing.setattr(storage, "acquire_windows", lambda *arguments: (_ for _ in ()).throw(OSError))
+        assert admitted(leases, "1000 per 15 minutes", 1) == 1
+    assert other.get_sliding_window(KEY, 900)[2] == 1
+    leases._tiers.tiers[0]._pause_until = 0.0  # it is asked again
+    leases.close()
+    assert storage.get_sliding_window(KEY, 900)[2] == 5
+    assert other.get_sliding_window(KEY, 900)[2] == 1
     other.clear(KEY)
 
 

@@ -18,11 +18,10 @@ _wait = click.option(
 @group.command()
 @runtime.option
 def servers(address: str) -> None:
-    """Print every server: backend, HOST:PORT, state, requests in progress."""
+    """Print a line for every server: backend, name, HOST:PORT, state and requests in progress, with tabs between them."""
     for row in draining.servers(Runtime(address)):
-        if row.is_spare:
-            continue
-        click.echo(f"{row.backend}\t{row.address}\t{row.status}\t{row.sessions + row.waiting}")
+        if not row.is_spare:
+            click.echo("\t".join((row.backend, row.name, row.address, row.status, str(row.sessions + row.waiting))))
 
 
 @group.command()
