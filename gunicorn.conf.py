@@ -27,6 +27,8 @@ bind = f"127.0.0.1:{port}"  # what faces the network is a proxy's business
 workers = 2
 threads = 4
 worker_class = "codyverse.server.worker.Worker"  # `gthread` serves the same, slower, and lets slow clients hold threads
+if os.environ.get("SCRIPT_NAME"):  # gunicorn takes it off every path, of which our worker knows nothing
+    worker_class = "gthread"
 worker_connections = 2000  # of a worker; each costs a descriptor and little memory while it waits
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (memory: a heartbeat must not wait for a busy disk)
 

@@ -232,7 +232,7 @@ class Settings:
     )
     memory_forecast_s: float = setting(
         600.0,
-        "A worker that grows steadily, and will have to be replaced within so many seconds, is replaced at a quiet moment; 0: never.",
+        "Seconds within which a worker that grows steadily would have to be replaced: it is at a quiet moment then; 0: never.",
         validate.Range(min=0, max=86_400),
     )
     memory_quiet_requests: int = setting(
@@ -240,7 +240,7 @@ class Settings:
     )
     memory_replacement_s: float = setting(
         5.0,
-        "Seconds that it may take until a new worker serves: one that was warned, and grows too fast for that, is replaced at once.",
+        "Seconds that a new worker may need to start: one that was warned, and grows too fast for that, is replaced at once.",
         validate.Range(min=0, max=600),
     )
     memory_emergency_s: float = setting(

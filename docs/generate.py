@@ -80,10 +80,18 @@ def commands_document(app: object) -> str:
         if not isinstance(group, click.Group) or name == "flask":
             continue
         lines += [f"## `flask {name}`", "", group.help or "", ""]
-        for command_name, command in sorted(group.commands.items()):
+        for command_name, command in _commands(group):
             context = click.Context(command, info_name=f"flask {name} {command_name}")
             lines += ["```text", command.get_help(context), "```", ""]
     return "\n".join(lines)
+
+
+def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group, and of the groups in it, with their names behind the group's."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def openapi_document(app: object) -> str:

@@ -47,8 +47,13 @@ class Clients:
         return found[0] if found and self._clock() - found[1] < KNOWN_S else None
 
 
-def count(app: Flask, known: Clients, address: str, authorization: str, cookie: str, rule: str) -> Headers | Refused | None:
-    """Count a hit of a rule; returns the headers that tell about it, None for credentials that are not known."""
+def count(
+    app: Flask, known: Clients, address: str, authorization: str, cookie: str, rule: str, waits: bool
+) -> Headers | Refused | None:
+    """Count a hit of a rule; returns the headers that tell about it.
+
+    None for credentials that are not known, and, for who does not wait, when another server would have to be asked.
+    """
     found = limits.of(app)
     if found is None:
         return []
@@ -58,10 +63,12 @@ def count(app: Flask, known: Clients, address: str, authorization: str, cookie: 
     client = known.client(authorization, cookie) if (authorization or cookie) and not is_file else NOBODY
     if client is None:
         return None
+    operation = limits.operation("GET", rule) if is_operation else None
+    meter = found.meter
     try:
-        told = [found.meter.address(address)]
-        if not is_file:
-            told += found.meter.client(client or address, limits.operation("GET", rule) if is_operation else None)
+        told = (meter.all if waits else meter.all_at_once)(address, "" if is_file else client or address, operation)
     except Exceeded as error:
         return Refused(error.standing)
+    if told is None:
+        return None
     return headers.fields(min(told, key=lambda standing: standing.remaining)) if is_operation else []

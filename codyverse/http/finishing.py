@@ -154,8 +154,8 @@ class _Duties(Duties):
         self._admitted = lru_cache(1024)(self._is_admitted)
         self._metrics = metrics.of(app)
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str) -> Headers | Refused | None:
-        return counting.count(self._app, self._known, address, authorization, cookie, rule)
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
+        return counting.count(self._app, self._known, address, authorization, cookie, rule, waits)
 
     def encoding(self, accepted: str) -> str:
         return compression.encoding(accepted)

@@ -50,10 +50,14 @@ class Acceptor:
         self._listen()
 
     def close(self) -> None:
-        """Accept no more; what is held stays."""
-        self._open = False
+        """Accept no more; what is held stays. Who has connected already is taken, or would be reset with the listening socket."""
+        self._open = self._paused = False
         self._publish()
         self._listen()
+        for listener in self._listeners:
+            while self._accepts(listener):
+                pass
+            listener.close()  # who comes now is refused at once, and may go elsewhere
 
     def released(self) -> None:
         """Hear that a connection is held no longer."""
@@ -76,14 +80,20 @@ class Acceptor:
         if self._leaves_it_to_others():
             return
         self._patient_since = None
+        self._accepts(listener)
+
+    def _accepts(self, listener: Any) -> bool:
         try:
             peer, client = listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+        except (InterruptedError, ConnectionAbortedError):
+            return True
+        except OSError:  # nobody is there, or there is no descriptor left for him
+            return False
         self.held += 1
         self._publish()
         self._listen()
         self._take(peer, client, listener.getsockname())
+        return True
 
     def _leaves_it_to_others(self) -> bool:
         """Say whether somebody who has fewer shall take a connection, and look again in a moment."""

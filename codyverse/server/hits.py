@@ -56,7 +56,7 @@ class Hits:
         environ = heads.plain(head)
         if environ is None:
             return None
-        environ["REMOTE_ADDR"] = _text(peer)
+        environ["REMOTE_ADDR"] = remote_address(peer)
         environ["wsgi.url_scheme"] = "http"
         request_id = self._request_id(environ.get("HTTP_X_REQUEST_ID"))
         hit = self._hit(environ, None)
@@ -78,7 +78,7 @@ class Hits:
         return found
 
 
-def _text(peer: Address) -> str:
+def remote_address(peer: Address) -> str:
     """Return the address as gunicorn has it in REMOTE_ADDR."""
     if isinstance(peer, tuple):
         return peer[0]

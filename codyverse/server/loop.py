@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 from gunicorn.config import Config
 
+from codyverse.operations import request_ids
 from codyverse.server import heads
 from codyverse.server.admission import Admission, classify, waiting_since
-from codyverse.server.hits import Answer, Hits
+from codyverse.server.hits import Answer, Hits, remote_address
 from codyverse.server.refusals import refusal
 from codyverse.server.wire import Connection, Phase
 from config import Settings
@@ -105,6 +106,17 @@ class Loop:
         for connection in [each for each in self._connections if each.deadline < now]:
             self._late(connection)
         self._make_room()
+
+    def refused(self, connection: Connection, status: int) -> None:
+        """Have a connection end with a refusal, which is yet to be sent."""
+        request_id = request_ids.take(None, trusted=False)
+        connection.keeps = False
+        head, body = refusal(status, request_id)
+        connection.queue(head, body)
+        if self._access_log is not None:
+            outline, address = connection.outline, remote_address(connection.client)
+            method, path = (outline.method, outline.path) if outline is not None else ("", "")
+            self._access_log.note(method, path, status, len(body), 0.0, address, request_id, "")
 
     def shed(self, connection: Connection) -> None:
         """Refuse a request that no thread will take."""
@@ -258,9 +270,8 @@ class Loop:
     # ---- sending
 
     def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
-        connection.keeps = False
         connection.received = bytearray()
-        connection.queue(refusal(status))
+        self.refused(connection, status)
         self._send(connection)
 
     def _send(self, connection: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from http import HTTPStatus
 
 import orjson
@@ -18,11 +17,10 @@ _DETAILS = {
 }
 
 
-@cache
-def refusal(status: int) -> bytes:
-    """Return the whole answer with a status; the connection ends with it."""
+def refusal(status: int, request_id: str) -> tuple[bytes, bytes]:
+    """Return head and body of the answer with a status; the connection ends with it."""
     known = HTTPStatus(status)
-    problem = {"type": "about:blank", "title": known.phrase, "status": status}
+    problem = {"type": "about:blank", "title": known.phrase, "status": status, "request_id": request_id}
     if known in _DETAILS:
         problem["detail"] = _DETAILS[known]
     body = orjson.dumps(problem)
@@ -32,8 +30,9 @@ def refusal(status: int) -> bytes:
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
+        f"X-Request-ID: {request_id}",
         "Connection: close",
     ]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         lines.append(f"Retry-After: {RETRY_AFTER_S}")
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+    return "\r\n".join([*lines, "", ""]).encode("ascii"), body

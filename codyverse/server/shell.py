@@ -69,8 +69,11 @@ class Hit:
 class Duties(Protocol):
     """What the application does for every request, and the shell for a hit."""
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str) -> Headers | Refused | None:
-        """Count a hit; returns the headers that tell about it, None when the application has to find out who asks."""
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
+        """Count a hit; returns the headers that tell about it.
+
+        None when the application has to find out who asks or, for who does not wait, when another server has to be asked.
+        """
 
     def encoding(self, accepted: str) -> str:
         """Return the encoding that the application would choose for this Accept-Encoding, an empty text for none."""
@@ -118,7 +121,7 @@ class Shell:
             return self._meet(key, environ, start_response)
         if not self._store.fresh(entry):
             return self._fill(key, entry, environ, start_response)
-        found = self._hit(key, entry, environ)
+        found = self._hit(key, entry, environ, waits=True)
         if not isinstance(found, Hit):
             if found is not None:
                 environ[REFUSED] = found
@@ -127,7 +130,7 @@ class Shell:
         return [found.body] if found.body else []
 
     def hit(self, environ: WSGIEnvironment, start_response: StartResponse | None = None) -> Hit | Refused | None:
-        """Return the kept answer to a request, counted; None when the application has to be asked.
+        """Return the kept answer to a request, counted, without waiting for anything; None when the application has to be asked.
 
         Takes what a WSGI application takes, so that what stands before the shell can stand before this.
         """
@@ -135,13 +138,13 @@ class Shell:
         entry = self._store.find(key) if key is not None else None
         if key is None or entry is None or not self._store.fresh(entry):
             return None
-        return self._hit(key, entry, environ)
+        return self._hit(key, entry, environ, waits=False)
 
-    def _hit(self, key: Key, entry: Entry, environ: WSGIEnvironment) -> Hit | Refused | None:
+    def _hit(self, key: Key, entry: Entry, environ: WSGIEnvironment, waits: bool) -> Hit | Refused | None:
         began = time.perf_counter()
         get = environ.get
         address, authorization, cookie = get("REMOTE_ADDR", ""), get("HTTP_AUTHORIZATION", ""), get("HTTP_COOKIE", "")
-        counted = self._duties.count(address, authorization, cookie, entry.rule)
+        counted = self._duties.count(address, authorization, cookie, entry.rule, waits)
         if counted is None or isinstance(counted, Refused):
             return counted
         status, variant = self._choose(key, entry, environ)

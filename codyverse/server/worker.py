@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import selectors
 import sys
@@ -33,7 +32,6 @@ from codyverse.server.admission import Admission, Class, for_worker
 from codyverse.server.front import NAME, Front
 from codyverse.server.loop import Loop
 from codyverse.server.oversight import Oversight
-from codyverse.server.refusals import refusal
 from codyverse.server.shares import Shares
 from codyverse.server.shell import REFUSED
 from codyverse.server.wire import Connection
@@ -88,8 +86,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         caught = _Caught()
         super().handle_error(req, caught, addr, exc)
-        client.keeps = False
-        client.queue(refusal(caught.status))
+        self._loop.refused(client, caught.status)
 
     def run(self) -> None:
         """Serve until told to stop, or done."""
@@ -98,7 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         settings = self.front.settings
         self.admission: Admission[Connection] = for_worker(settings, self.cfg.threads, self.front.count)
-        hits = self.front.hits if self.cfg.keepalive and not os.environ.get("SCRIPT_NAME") else None
+        hits = self.front.hits if self.cfg.keepalive else None
         access_log = getattr(self.log, "access_log", None)
         access_log = access_log if hasattr(access_log, "note") else None
         self._oversight = Oversight(self.front, self.cfg, self.age)
@@ -190,10 +187,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 class _Caught:
-    """Takes for a socket what gunicorn answers to an error."""
+    """Takes for a socket, one that does not block, what gunicorn answers to an error."""
 
     def __init__(self) -> None:
         self.status = 500
+
+    def gettimeout(self) -> float:
+        """Return how long it blocks."""
+        return 0.0
 
     def sendall(self, data: bytes) -> None:
         """Note the status of an answer."""
@@ -210,4 +211,5 @@ def _is_usual(cfg: Any) -> bool:
         and list(cfg.http_protocols) == ["h1"]
         and not cfg.secure_scheme_headers
         and not cfg.forwarder_headers
+        and "SCRIPT_NAME" not in cfg.env
     )

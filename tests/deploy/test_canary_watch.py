@@ -7,7 +7,7 @@ import re
 import pytest
 
 from codyverse.operations.deploy import watching
-from codyverse.operations.deploy.canary import CANARY, STABLE, Canary
+from codyverse.operations.deploy.canary import CANARY, STABLE, Canary, Track
 from codyverse.operations.deploy.judgement import Tolerance
 from codyverse.operations.deploy.request_times import RequestTimes
 from codyverse.operations.deploy.watching import Watch
@@ -136,3 +136,42 @@ def test_without_haproxy_the_next_start_has_no_canary(tracks, monkeypatch, has_f
     assert outcome.line.startswith(f"HAProxy does not answer at {tracks.haproxy.socket_path}: ")
     assert line in outcome.line
     assert not has_file or tracks.map_path.read_text() == "pct 0\n"
+
+
+class Counted(Canary):
+    """A canary whose HAProxy has these counts of requests and errors of the canary's, look by look."""
+
+    def __init__(self, *looks):
+        self._looks = list(looks)
+        self.was = 10
+
+    def percent(self):
+        return self.was
+
+    def set_percent(self, percent):
+        self.was = percent
+
+    def tracks(self):
+        requests, errors = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
+        return {CANARY: Track(1, 1, requests, errors, 0), STABLE: Track(1, 1, 10 * requests, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_well", "figures"),
+    [
+        ([(5000, 2000), (5100, 2000)], True, "canary 0.0% errors of 100, "),  # what was before the watch is not its own
+        (
+            [(5000, 0), (5030, 0), (10, 0), (40, 0)],
+            True,
+            "canary 0.0% errors of 30, ",
+        ),  # a reload, behind which HAProxy counts anew
+        ([(5000, 0), (5030, 0), (10, 0), (40, 25)], False, "canary 83.3% errors of 30, "),
+    ],
+)
+def test_counts_are_those_of_the_window(monkeypatch, looks, is_well, figures):
+    monkeypatch.setattr(watching, "LOOK_S", 0.05)
+    canary = Counted(*looks)
+    with RequestTimes("127.0.0.1:0") as times:
+        outcome = Watch(canary, times, 60, Tolerance()).run(0.5)
+    assert (outcome.is_well, canary.was) == (is_well, 10 if is_well else 0)
+    assert figures in outcome.line

@@ -17,7 +17,8 @@ from tests.server import Server
 
 CLIENTS = 100
 SECONDS = 60.0 if FULL else 6.0
-LIMIT_MB = 1000
+LIMIT_MB = 2000 if FULL else 1000
+MOST_MB = LIMIT_MB * (1.2 if FULL else 1.5)  # how long a new worker takes to start is a matter of what else the machine does
 MOST_TIMES = 2.0  # in the full form: the p99 of a few seconds is that of a worker's start
 
 
@@ -61,10 +62,10 @@ def test_a_leak_fails_no_request(tmp_path, sqlite_template):
                 load.read(kind, [f"/test/{kind}"], CLIENTS)
                 wait_for(SECONDS)
             loads[kind] = load.of(kind)
-    assert {answer.status for answer in loads["leak"]} == {200}
+    assert {answer.status for answer in loads["leak"]} == {200}, log_of(tmp_path)
     assert len(loads["leak"]) > 1.5 * LIMIT_MB, "too little was leaked to show anything"
     largest = max(watch.largest_mb.values())
-    assert 0.7 * LIMIT_MB < largest < 1.2 * LIMIT_MB
+    assert 0.7 * LIMIT_MB < largest < MOST_MB
     log = log_of(tmp_path)
     # Workers that answered other requests before say what they gained by a request on the whole.
     assert re.search(r"memory leak: \d+ bytes a request over \d+ requests", log), log

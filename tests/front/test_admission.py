@@ -295,7 +295,7 @@ def test_a_thread_that_waited_because_streams_had_their_share_serves_the_next_on
         admission.put(Class.STREAM, name, time.monotonic())
     assert admission.get() == (Class.STREAM, "first")
     got: list[Any] = []
-    server = threading.Thread(target=lambda: got.append(admission.get()))
+    server = threading.Thread(target=lambda: got.append(admission.get()), daemon=True)
     server.start()
     wait_until(lambda: bool(admission._change._waiters))  # type: ignore[attr-defined]
     admission.done(Class.STREAM, 1.0)

@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "alone": {},
     "behind one proxy": {"trusted_proxies": 1, "https": True, "cors_origins": [FRIEND, "https://*.replit.example"]},
     "behind two, little else": {"trusted_proxies": 2, "feature_compression": False, "feature_security": False},
-    "refused now and then": {"limit_endpoint": "50 per minute", "limit_client": "150 per minute"},
+    "refused now and then": {"limit_endpoint": "30 per minute", "limit_client": "80 per minute"},
 }
 
 # What `heads` must not do without, and whether its loss shows in the answers too, not only to the second reading (`doubts`).

@@ -114,6 +114,7 @@ def test_three_times_what_can_be_served(database_url: str, tmp_path: Path, query
     with Server(tmp_path, database_url, "tests.front.working_app:app") as server:
         registered = requests.post(f"{server.url}/api/v1/auth/register", json=LEARNER, timeout=30)
         assert registered.status_code == 201, registered.text
+        capacity(server.port, by_kind["api"][0])  # until both workers are there and have met everything once
         before = capacity(server.port, by_kind["api"][0])
         expected = before if query == BUSY else max(before, NOMINAL)
         rates = A_SECOND | {kind: TIMES * expected * share for kind, share in SHARES.items()}

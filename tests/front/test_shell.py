@@ -55,7 +55,7 @@ class Duties:
     counted: list[tuple[str, str, str, str]] = field(default_factory=list)
     observed: list[tuple[str, str, int]] = field(default_factory=list)
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str) -> Headers | Refused | None:
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
         self.counted.append((address, authorization, cookie, rule))
         return self.answer
 

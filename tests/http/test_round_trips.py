@@ -54,7 +54,7 @@ def test_a_finished_answer_for_an_address_that_asks_for_the_first_time(
     app: Flask, round_trips: RoundTrips, catalogue: Any, time: time_machine.Traveller
 ) -> None:
     ask_until_finished(app)
-    with round_trips.at_most(2):  # its address; the client and the operation
+    with round_trips.at_most(1):
         assert app.test_client().get(COURSES, environ_base=from_elsewhere(1)).status_code == 200
 
 

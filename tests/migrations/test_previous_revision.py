@@ -5,6 +5,7 @@ Expand, then contract: a migration may add what old code need not know. What old
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,10 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from codyverse import migrations
 from tests.migrations.test_migrations import value_for
 
-REVISIONS = [
-    script.revision for script in reversed(list(ScriptDirectory.from_config(migrations.configuration()).walk_revisions()))
-]
-PAIRS = list(zip(REVISIONS, REVISIONS[1:], strict=False))
+SCRIPTS = ScriptDirectory.from_config(migrations.configuration())
+REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()][::-1]
+PAIRS = list(itertools.pairwise(REVISIONS))
 
 Migration = Callable[[sa.Connection], None]
 

@@ -20,7 +20,6 @@ from codyverse.operations.commands import CommandError
 
 SOCKET = "/run/haproxy/codyverse.sock"
 TIMEOUT_S = 2.0
-STATES = ("ready", "drain", "maint")
 BACKEND = "BACKEND"  # HAProxy's name for the row that sums a backend up
 
 option: Callable[[Any], Any] = click.option(
@@ -70,7 +69,7 @@ class Runtime:
         return [_row(columns) for columns in read if columns["pxname"] and columns["svname"] != "FRONTEND"]
 
     def set_state(self, server: Row, state: str) -> None:
-        """Put a server into one of STATES."""
+        """Make a server `ready`, have it `drain`, or put it into `maint`enance."""
         self._order(f"set server {server.backend}/{server.name} state {state}")
 
     def distrust(self, server: Row) -> None:

@@ -38,6 +38,7 @@ class Meter:
 
     def __init__(self, settings: Settings, storage: tiers.Tiers) -> None:
         self.leases = Leases(storage)
+        self._is_local = not settings.redis_url
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
         self._endpoint = counting.parse(settings.limit_endpoint)
@@ -52,12 +53,17 @@ class Meter:
         return self.leases.spend(*self._of_client(client, operation))
 
     def all(self, address: str, client: str, operation: str | None) -> list[headers.Standing]:
-        """Count a request whose client is known against everything, in one step. Raises Exceeded."""
-        return self.leases.spend(self._of_address(address), *self._of_client(client, operation))
+        """Count a request against its address and, when the client is known, against all that is his. Raises Exceeded."""
+        return self.leases.spend(*self._of_all(address, client, operation))
 
-    def all_at_hand(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
-        """Count like `all`, for who must not wait; returns None, and counts nothing, where a counter would have to be asked."""
-        return self.leases.spend_at_hand(self._of_address(address), *self._of_client(client, operation))
+    def all_at_once(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
+        """Count like `all`, for who must not wait for Redis: returns None, and counts nothing, where it would have to be asked."""
+        if self._is_local:
+            return self.all(address, client, operation)
+        return self.leases.spend_at_hand(*self._of_all(address, client, operation))
+
+    def _of_all(self, address: str, client: str, operation: str | None) -> list[Charge]:
+        return [self._of_address(address), *(self._of_client(client, operation) if client else ())]
 
     def _of_address(self, address: str) -> Charge:
         charge: Charge = self._charge("address", self._address, "address", address, "address")
