@@ -13,7 +13,20 @@ from codyverse.accounts import api as accounts_api
 from codyverse.accounts import cli as accounts_cli
 from codyverse.database import Database
 from codyverse.http import api as http_api
-from codyverse.http import auth, batch, clients, conditional, csp_reports, csrf, docs, finishing, front, json, operators, request_limits
+from codyverse.http import (
+    auth,
+    batch,
+    clients,
+    conditional,
+    csp_reports,
+    csrf,
+    docs,
+    finishing,
+    front,
+    json,
+    operators,
+    request_limits,
+)
 from codyverse.learning import api as learning_api
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages

@@ -143,7 +143,9 @@ class Settings:
         10.0, "Seconds within which its body must, and one more for every 20 kB.", validate.Range(min=0.1, max=600)
     )
     answer_deadline_s: float = setting(
-        10.0, "Seconds within which a client must read its answer, and one more for every 20 kB.", validate.Range(min=0.1, max=600)
+        10.0,
+        "Seconds within which a client must read its answer, and one more for every 20 kB.",
+        validate.Range(min=0.1, max=600),
     )
     drain_s: float = setting(
         2.0,

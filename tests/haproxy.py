@@ -110,7 +110,7 @@ def config_text(haproxy: Haproxy, servers: Sequence[str], canaries: Sequence[str
         "socket": str(haproxy.socket_path),
         "folder": str(haproxy.folder),
         "metrics_port": haproxy.metrics_port,
-        "concurrency": 64,
+        "concurrency": 500,
         "user": "",
         "host": "localhost",
         "dns": False,

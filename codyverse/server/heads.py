@@ -1,8 +1,8 @@
 """Request heads, read from their bytes: strictly for an answer in the event loop, loosely for what a queue has to know.
 
-`plain` accepts only what can be read in one way: canonical GET and HEAD requests with ordinary header lines. Of everything else, an
-error, an attack or a rare form, gunicorn's parser decides. Smuggling lives on two readers that differ about a head, so this one may
-only ever know less than the other.
+`plain` accepts only what can be read in one way: canonical GET and HEAD requests with ordinary header lines. Of everything else,
+an error, an attack or a rare form, gunicorn's parser decides. Smuggling lives on two readers that differ about a head, so this
+one may only ever know less than the other.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Meter:
         return self.leases.spend(*self._of_all(address, client, operation))
 
     def all_at_once(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
-        """Count like `all`, for who must not wait for Redis: returns None, and counts nothing, where it would have to be asked."""
+        """Count like `all`, for who must not wait: returns None, and counts nothing, where Redis would have to be asked."""
         if self._is_local:
             return self.all(address, client, operation)
         return self.leases.spend_at_hand(*self._of_all(address, client, operation))

@@ -1,0 +1,131 @@
+"""A client that sends bytes as they are, in the pieces it is told to, and takes answers apart one by one."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from tests.server import wait_until
+
+PATIENCE_S = 20.0
+
+
+class Reply(NamedTuple):
+    """An answer as it came over the wire: `interim` says whether a 100 came before it, `framing` how its end was told."""
+
+    status: int
+    framing: str
+    connection: str
+    content_type: str
+    body: bytes
+    interim: bool = False
+
+
+class RawClient:
+    """A context with a connection to a port of 127.0.0.1."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send; that the server has closed already shows when its answer is read."""
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def send_apart(self, *pieces: bytes) -> None:
+        """Send pieces, each after the server has read the one before."""
+        for piece in pieces:
+            self.send(piece)
+            wait_until(self._is_read)
+
+    def end(self) -> None:
+        """Say that no more comes."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def reply(self, method: str) -> Reply | None:
+        """Return the answer to a request, None when the connection ended instead."""
+        head = self._until(b"\r\n\r\n")
+        if head is None:
+            return None
+        if head.startswith(b"HTTP/1.1 100 "):
+            reply = self.reply(method)
+            return reply and reply._replace(interim=True)
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        status = int(first.split(" ")[1])
+        framing, body = self._body(headers, has_none=method == "HEAD" or status == 304)
+        request_id = headers.get("x-request-id", "-").encode()
+        body = re.sub(rb'"request_id":"[^"]*"', b"", body).replace(request_id, b"its id") if request_id != b"-" else body
+        return Reply(status, framing, headers.get("connection", ""), headers.get("content-type", ""), body)
+
+    def rest(self) -> bytes:
+        """Return what else is sent until the connection ends."""
+        while self._more():
+            pass
+        rest, self._received = self._received, b""
+        return rest
+
+    def _body(self, headers: dict[str, str], has_none: bool) -> tuple[str, bytes]:
+        if headers.get("transfer-encoding") == "chunked":
+            return "chunked", b"" if has_none else self._chunks()
+        if "content-length" in headers:
+            length = int(headers["content-length"])
+            return f"{length} bytes", b"" if has_none else self._exactly(length)
+        return "none", b"" if has_none else self.rest()
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while True:
+            length = int(self._until(b"\r\n") or b"", 16)
+            body += self._exactly(length)
+            assert self._exactly(2) == b"\r\n"
+            if not length:
+                return body
+
+    def _until(self, mark: bytes) -> bytes | None:
+        while mark not in self._received:
+            if not self._more():
+                assert not self._received, f"the answer is cut off: {self._received!r}"
+                return None
+        found, _, self._received = self._received.partition(mark)
+        return found
+
+    def _exactly(self, length: int) -> bytes:
+        while len(self._received) < length:
+            assert self._more(), "the answer is cut off"
+        found, self._received = self._received[:length], self._received[length:]
+        return found
+
+    def _more(self) -> bool:
+        try:
+            data = self._socket.recv(65_536)
+        except ConnectionResetError:
+            return False
+        self._received += data
+        return bool(data)
+
+    def _is_read(self) -> bool:
+        """Say whether the server has read all that was sent, as the kernel tells of its end of the connection."""
+        server, client = f":{self._port:04X}", f":{self._socket.getsockname()[1]:04X}"
+        for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            if local.endswith(server) and remote.endswith(client):
+                return queues.endswith(":00000000")
+        return True  # it is gone
