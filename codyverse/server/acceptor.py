@@ -16,6 +16,7 @@ from codyverse.server.shares import Shares
 
 PAUSE_S = 0.001  # between looks whether others have taken it
 PATIENCE_S = 0.02
+SLACK = 1  # what a worker may hold more before it leaves connections to others: with none all would wait for each other often
 
 
 class Acceptor:
@@ -98,7 +99,7 @@ class Acceptor:
     def _leaves_it_to_others(self) -> bool:
         """Say whether somebody who has fewer shall take a connection, and look again in a moment."""
         least = self._shares.least() if self._slot is not None else None
-        if least is None or self.held <= least:
+        if least is None or self.held <= least + SLACK:
             return False
         now = time.monotonic()
         if self._patient_since is None or now - self._paused_until > PAUSE_S * 5:  # not the one that was left last time

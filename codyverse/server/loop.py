@@ -107,11 +107,11 @@ class Loop:
             self._late(connection)
         self._make_room()
 
-    def refused(self, connection: Connection, status: int) -> None:
-        """Have a connection end with a refusal, which is yet to be sent."""
+    def refused(self, connection: Connection, status: int, keeps: bool = False) -> None:
+        """Have a refusal sent next, with which the connection ends unless it is kept."""
         request_id = request_ids.take(None, trusted=False)
-        connection.keeps = False
-        head, body = refusal(status, request_id)
+        connection.keeps = keeps
+        head, body = refusal(status, request_id, keeps)
         connection.queue(head, body)
         if self._access_log is not None:
             outline, address = connection.outline, remote_address(connection.client)
@@ -119,8 +119,9 @@ class Loop:
             self._access_log.note(method, path, status, len(body), 0.0, address, request_id, "")
 
     def shed(self, connection: Connection) -> None:
-        """Refuse a request that no thread will take."""
-        self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE)
+        """Refuse a request that no thread will take; its connection may be used again, which costs less than a new one."""
+        is_whole = len(connection.received) == connection.wanted_bytes
+        self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, is_whole and not self._leaving)
 
     # ---- waiting
 
@@ -269,9 +270,9 @@ class Loop:
 
     # ---- sending
 
-    def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
+    def _refuse(self, connection: Connection, status: HTTPStatus, keeps: bool = False) -> None:
         connection.received = bytearray()
-        self.refused(connection, status)
+        self.refused(connection, status, keeps)
         self._send(connection)
 
     def _send(self, connection: Connection) -> None:

@@ -17,8 +17,8 @@ _DETAILS = {
 }
 
 
-def refusal(status: int, request_id: str) -> tuple[bytes, bytes]:
-    """Return head and body of the answer with a status; the connection ends with it."""
+def refusal(status: int, request_id: str, keeps: bool) -> tuple[bytes, bytes]:
+    """Return head and body of the answer with a status, with which the connection ends unless it is kept."""
     known = HTTPStatus(status)
     problem = {"type": "about:blank", "title": known.phrase, "status": status, "request_id": request_id}
     if known in _DETAILS:
@@ -31,7 +31,7 @@ def refusal(status: int, request_id: str) -> tuple[bytes, bytes]:
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
         f"X-Request-ID: {request_id}",
-        "Connection: close",
+        f"Connection: {'keep-alive' if keeps else 'close'}",
     ]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         lines.append(f"Retry-After: {RETRY_AFTER_S}")

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("codyverse.performance")
 
 TURN_S = 0.1
+
+# For how long a thread may keep the interpreter from the event loop when both want it. Python's own 5 ms made the loop send its
+# refusals half a second late while threads computed; this made it 3 ms, at the same throughput.
+SWITCH_S = 0.0002
 CLOSING_S = 2.0  # of the graceful time, for closing what the application has open
 
 shares = Shares()  # made in the master, which imports this before it forks
@@ -102,6 +106,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         slot = self.slot if settings.feature_load_balancing else None
         self._acceptor = Acceptor(self.sockets, self.poller, self.worker_connections, shares, slot, self._take)
         self._loop = Loop(self.cfg, self.poller, self.admission, settings, hits, access_log, self._acceptor.released)
+        sys.setswitchinterval(SWITCH_S)
         for number in range(self.cfg.threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)

@@ -1,4 +1,4 @@
-"""Clients that send half a head, half a body, or do not read: others do not notice, and all of them are cut within their deadlines.
+"""Clients that send half a head, half a body, or do not read: others do not notice, and all of them are cut in time.
 
 1,000 of them in `make faults`, 150 in `make test`.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -65,8 +66,7 @@ def p99(took: list[float]) -> float:
 
 def connections(port: int) -> int:
     """Return how many connections to a port the server's side has open (TCP states 01 and 08: established, and half closed)."""
-    with open("/proc/net/tcp", encoding="ascii") as table:
-        rows = [line.split() for line in list(table)[1:]]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] in ("01", "08") for row in rows)
 
 
@@ -78,10 +78,12 @@ def test_slow_clients_hold_up_nobody(tmp_path, sqlite_template, way):
         before = min(p99(times(url, ASKS)) for _ in range(3))
         with slow_clients(url, SLOW):
             meanwhile = min(p99(times(url, ASKS)) for _ in range(3 if FULL else 1))
-            print(f"\n{way}: p99 {before * 1000:.2f} ms, with {SLOW} slow clients {meanwhile * 1000:.2f} ms: {meanwhile / before:.2f} ×")
+            print(
+                f"\n{way}: p99 {before * 1000:.2f} ms, with {SLOW} slow {meanwhile * 1000:.2f} ms, {meanwhile / before:.2f} ×"
+            )
             if FULL:
                 assert meanwhile <= 2 * before or meanwhile < 0.005  # below it the machine's own noise is measured
-            if way == ALONE:  # the bytes of a large answer that are read at the slowest pace come on top
-                wait_until(lambda: connections(server.port) == 0, 10 * DEADLINE_S + 400)
+            if way == ALONE:  # HAProxy has deadlines of its own
+                wait_until(lambda: connections(server.port) == 0, 60)
         with requests.Session() as session:
             assert session.get(f"{url}/livez", timeout=20).status_code == 200

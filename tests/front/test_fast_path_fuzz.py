@@ -95,7 +95,7 @@ def test_fuzz(name: str, sqlite_template: Path, tmp_path: Path, time: time_machi
     assert ("limit_endpoint" in VARIANTS[name]) == (seen["refused by a limit"] >= wanted / 50)
 
 
-@hypothesis_settings(max_examples=3_000 if FULL else 150, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=2_000 if FULL else 150, suppress_health_check=list(HealthCheck))
 @given(draws=strategies.randoms(use_true_random=False))
 def test_fuzz_that_shrinks(uncounted: Fuzz, draws: random.Random) -> None:
     with time_machine.travel(START, tick=False):
