@@ -1,12 +1,10 @@
 """How gunicorn serves CodyVerse. GUNICORN_CMD_ARGS and the command line win over what stands here."""
 
-import gc
 import os
 import sys
 from pathlib import Path
 
-from codyverse.operations import components
-from codyverse.server import access_log, replacement, startup, watchdog
+from codyverse.server import access_log, lifecycle, replacement, startup
 from codyverse.server.worker import shares
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
@@ -32,9 +30,13 @@ if os.environ.get("SCRIPT_NAME"):  # gunicorn takes it off every path, of which 
 worker_connections = 2000  # of a worker; each costs a descriptor and little memory while it waits
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (memory: a heartbeat must not wait for a busy disk)
 
-timeout = 30
+backlog = 2048  # connections that wait to be accepted; Linux allows no more than net.core.somaxconn
+max_requests = 500_000  # what leaks too little to be noticed is gone with its worker, which is replaced first
+max_requests_jitter = 50_000  # not all of them at once
+
+timeout = 30  # an event loop that is silent for so long has its worker aborted
 graceful_timeout = 30  # requests in flight have this long to finish after SIGTERM
-keepalive = 5
+keepalive = 5  # what waits for its next request costs a descriptor; a browser asks for what a page needs within these seconds
 
 # Whom to believe about scheme, path and address is decided in codyverse/operations/proxies.py alone. Gunicorn would believe these
 # headers from 127.0.0.1, and through a Unix socket from everybody.
@@ -66,9 +68,8 @@ def when_ready(server):
 
 
 def pre_fork(server, worker):
-    """Let the worker and the others know how many connections each has."""
-    worker.slot = shares.take(worker)
-    replacement.roster.take(worker.age)
+    """Give the worker its places in what the workers share."""
+    lifecycle.before_fork(worker)
 
 
 def child_exit(server, worker):
@@ -77,15 +78,10 @@ def child_exit(server, worker):
 
 
 def worker_exit(server, worker):
-    """Close what the worker has open: counts are added up, events written, connections closed."""
-    application = getattr(worker, "application", getattr(worker, "wsgi", None))  # missing when it could not be loaded
-    if application is not None:
-        components.of(application).close()
+    """Close what the worker has open."""
+    lifecycle.ended(worker)
 
 
 def post_worker_init(worker):
-    """Begin the access log, and take what was loaded out of the garbage collector's rounds, where it would cost every request."""
-    access_log.begin(worker)
-    watchdog.write_stacks_on_abort()
-    gc.collect()
-    gc.freeze()
+    """Begin what the worker has of its own."""
+    lifecycle.begun(worker)

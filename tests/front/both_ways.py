@@ -1,7 +1,7 @@
 """One head, answered by the fast path as a worker would, and by gunicorn with an application that keeps no answers.
 
-Gunicorn's part is gunicorn's own code: parser, environment, response and what its gthread worker makes of errors. Only the socket is
-made up, and the configuration is read from gunicorn.conf.py.
+Gunicorn's part is gunicorn's own code: parser, environment, response and what its gthread worker makes of errors. Only the socket
+is made up, and the configuration is read from gunicorn.conf.py.
 """
 
 from __future__ import annotations

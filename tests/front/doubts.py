@@ -41,7 +41,10 @@ def _doubts_of_fields(head: bytes, fields: list[bytes]) -> list[str]:
         found.append("a field twice, or no host")
     if not NOT_PLAIN.isdisjoint(names):
         found.append("a body, or another protocol")
-    if any(name == b"connection" and value.strip().lower() != b"keep-alive" for name, value in zip(names, (v for _, v in pairs), strict=True)):
+    if any(
+        name == b"connection" and value.strip().lower() != b"keep-alive"
+        for name, value in zip(names, (v for _, v in pairs), strict=True)
+    ):
         found.append("the connection")
     if len(fields) > 60 or len(head) > 4000:
         found.append("size")

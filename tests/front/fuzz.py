@@ -170,7 +170,17 @@ def _tags(app: Flask, targets: list[str]) -> list[str]:
                 found.append(answer.headers.get("ETag", '"none"'))
     known = sorted(set(found))
     tags = [*known, *(f"W/{tag}" for tag in known if tag.startswith('"')), *(tag.removeprefix("W/") for tag in known)]
-    return [*tags, ", ".join(known), ",".join(['"x"', *known[:2]]), f"{known[0]}, *", "*", "*", '"x"', "nonsense", known[0].strip('"')]
+    return [
+        *tags,
+        ", ".join(known),
+        ",".join(['"x"', *known[:2]]),
+        f"{known[0]}, *",
+        "*",
+        "*",
+        '"x"',
+        "nonsense",
+        known[0].strip('"'),
+    ]
 
 
 def _credentials(app: Flask) -> list[str]:
@@ -182,5 +192,11 @@ def _credentials(app: Flask) -> list[str]:
     _, token = make_learners(app.extensions["codyverse.database"], 1)[0]
     return [
         *(f"Cookie: codyverse={session.value}", f"Cookie: other=1; codyverse={session.value}", f"Authorization: Bearer {token}"),
-        *("Authorization: Bearer nobody's", "Authorization: Basic !", "Cookie: codyverse=nobody's", "Cookie: a=b", 'Cookie: a="; b'),
+        *(
+            "Authorization: Bearer nobody's",
+            "Authorization: Basic !",
+            "Cookie: codyverse=nobody's",
+            "Cookie: a=b",
+            'Cookie: a="; b',
+        ),
     ]

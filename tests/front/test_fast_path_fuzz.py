@@ -1,7 +1,7 @@
 """Whatever the fast path answers equals what gunicorn and the application without it answer, and it answers nothing doubtful.
 
-Heads are made by a grammar with mutations (`head_grammar`). On SQLite only: no head reaches a statement that differs between engines.
-Short form in `make test`; `make faults` runs 100,000 heads.
+Heads are made by a grammar with mutations (`head_grammar`). On SQLite only: no head reaches a statement that differs between
+engines. Short form in `make test`; `make faults` runs 100,000 heads.
 """
 
 from __future__ import annotations

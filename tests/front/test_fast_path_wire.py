@@ -20,18 +20,10 @@ from codyverse.operations import components
 from codyverse.server.heads import END
 from tests.conftest import make_settings
 from tests.faults.completions import FULL
+from tests.front import odd_heads
 from tests.front.both_ways import gunicorn_config
 from tests.front.fuzz import CONTENT
-from tests.front.head_grammar import (
-    HOST,
-    ODD_BEGINNINGS,
-    ODD_FIELDS,
-    ODD_METHODS,
-    ODD_TARGETS,
-    ODD_VERSIONS,
-    Grammar,
-    Words,
-)
+from tests.front.head_grammar import HOST, Grammar, Words
 from tests.front.raw_client import RawClient, Reply
 from tests.server import Server, free_port
 
@@ -42,9 +34,12 @@ FILE = f"GET /static/app.css HTTP/1.1\r\nHost: {HOST}\r\nAccept-Encoding: br\r\n
 MISS = f"GET /livez HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 WRONG = f"GET {PATH}?limit=0 HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 CLOSE = HIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-POST = f"POST /api/v1/auth/login HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+POST = HIT.replace(b"GET " + PATH.encode(), b"POST /api/v1/auth/login", 1)[:-2]
+POST += b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = POST.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked").replace(b"{}", b"2\r\n{}\r\n0\r\n\r\n")
-WORDS = Words([PATH, "/", "/static/app.css"], ["/livez", "/api/v1/me"], ["*", '"x"'], ["Authorization: Bearer nobody's", "Cookie: a=b"])
+WORDS = Words(
+    [PATH, "/", "/static/app.css"], ["/livez", "/api/v1/me"], ["*", '"x"'], ["Authorization: Bearer nobody's", "Cookie: a=b"]
+)
 CONFIG = gunicorn_config()
 OURS = "codyverse.server.worker.Worker"
 
@@ -123,28 +118,36 @@ def compare(servers: Servers, data: bytes) -> list[Reply | None]:
     assert len(ours[0]) == len(theirs[0])
     assert not ours[1] and not theirs[1]
     if END not in data:  # ours refuses what can still get an end only when that is late
-        assert all(mine is None or other and mine.status == other.status for mine, other in zip(ours[0], theirs[0], strict=True)), data
+        assert all(
+            mine is None or (other and mine.status == other.status) for mine, other in zip(ours[0], theirs[0], strict=True)
+        ), data
         return ours[0]
     for mine, other in zip(ours[0], theirs[0], strict=True):
         if mine is None or other is None or mine == other:
             assert mine == other, data
             continue
         assert (mine.status, mine.connection, mine.interim) == (other.status, "close", other.interim), data
-        assert (mine.content_type, other.content_type, other.connection) == ("application/problem+json", "text/html", "close"), data
+        assert (mine.content_type, other.content_type, other.connection) == ("application/problem+json", "text/html", "close"), (
+            data
+        )
     return ours[0]
 
 
 def nasty() -> list[bytes]:
     """Every oddity of the grammar in a request that is a hit without it, and heads that the grammar makes."""
     escaped = "/" + "".join(f"%{ord(letter):02X}" for letter in PATH[1:])
-    targets = [form.format(path=PATH, host=HOST, escaped=escaped, upper=PATH.upper()) for form in ODD_TARGETS]
+    forms = [form.decode("latin-1") for form in odd_heads.TARGETS]
+    targets = [form.format(path=PATH, host=HOST, escaped=escaped, upper=PATH.upper()) for form in forms]
     made = [
-        *(HIT[:-2] + line + b"\r\n\r\n" for line in ODD_FIELDS),
+        *(HIT[:-2] + line + b"\r\n\r\n" for line in odd_heads.FIELDS),
         *(HIT.replace(PATH.encode(), target.encode("latin-1"), 1) for target in targets),
-        *(HIT.replace(b"GET", method.encode(), 1) for method in ODD_METHODS),
-        *(HIT.replace(b"HTTP/1.1", version.encode(), 1) for version in ODD_VERSIONS),
-        *(before + HIT for before in ODD_BEGINNINGS),
-        *(HIT[:-2] + b"\r\n".join(b"X-%d: y" % number for number in range(fields)) + b"\r\n\r\n" for fields in (60, 61, 63, 64, 65)),
+        *(HIT.replace(b"GET", method, 1) for method in [*odd_heads.METHODS, b""]),
+        *(HIT.replace(b"HTTP/1.1", version, 1) for version in [*odd_heads.VERSIONS, b""]),
+        *(before + HIT for before in odd_heads.BEGINNINGS),
+        *(
+            HIT[:-2] + b"\r\n".join(b"X-%d: y" % number for number in range(fields)) + b"\r\n\r\n"
+            for fields in (60, 61, 63, 64, 65)
+        ),
         *(HIT.replace(b" HTTP", b"?" + b"a" * (length - len(PATH) - 14) + b" HTTP", 1) for length in (4093, 4094, 4095, 9000)),
         *(HIT[:-2] + b"X: " + b"a" * length + b"\r\n\r\n" for length in (8185, 8186, 60_000, 70_000)),
     ]
@@ -181,8 +184,22 @@ def _lacks_body(data: bytes) -> bool:
     "requests",
     [
         *([HIT, HIT], [HIT] * 40, [HEAD_HIT, HIT, HEAD_HIT], [HIT, MISS, HIT], [MISS, HIT], [POST, HIT], [POST, POST, HIT]),
-        *([CHUNKED, HIT], [HIT, CHUNKED, HIT], [FILE, HEAD_HIT, MISS, WRONG, HIT], [CLOSE, HIT], [HIT, CLOSE, HIT], [HIT, b"x", HIT]),
-        *([HIT, b"\r\n", HIT], [HIT, b"\r\n\r\n", HIT], [HIT, b"\n", HIT], [HIT, HIT[:-2]], [HIT, b"GET"], [MISS, b"GET / HTTP/1.1\r\n"]),
+        *(
+            [CHUNKED, HIT],
+            [HIT, CHUNKED, HIT],
+            [FILE, HEAD_HIT, MISS, WRONG, HIT],
+            [CLOSE, HIT],
+            [HIT, CLOSE, HIT],
+            [HIT, b"x", HIT],
+        ),
+        *(
+            [HIT, b"\r\n", HIT],
+            [HIT, b"\r\n\r\n", HIT],
+            [HIT, b"\n", HIT],
+            [HIT, HIT[:-2]],
+            [HIT, b"GET"],
+            [MISS, b"GET / HTTP/1.1\r\n"],
+        ),
         *([HIT[:-2] + b"Content-Length: 5\r\n\r\nhello", HIT], [HIT[:-2] + b"Content-Length: 0\r\n\r\n", HIT]),
         *([HIT[:-2] + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", HIT],),
         *([HIT[:-2] + b"Content-Length: 5\r\n\r\n" + HIT[:5], HIT],),

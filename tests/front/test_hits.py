@@ -137,4 +137,4 @@ def test_the_bytes_are_those_that_gunicorn_would_send(both: Fuzz) -> None:
 def _unnumbered(sent: bytes) -> bytes:
     """Return an answer without what numbers it: its id, and how many the client has left."""
     sent = re.sub(rb"X-Request-ID: [0-9a-f]{12}-[0-9a-f]+", b"X-Request-ID: id", sent)
-    return re.sub(rb'(;r=|X-RateLimit-Remaining: )[0-9]+', rb"\1some", sent)
+    return re.sub(rb"(;r=|X-RateLimit-Remaining: )[0-9]+", rb"\1some", sent)
