@@ -26,10 +26,10 @@ check: $(VENV)/installed-dev  ## format, lint, types, layers, generated document
 	$(BIN)/python docs/generate.py --check
 
 faults: $(VENV)/installed-dev servers  ## kill workers during 2,000 completions on each engine, and count
-	@FAULTS=full $(BIN)/pytest -s tests/faults
+	@FAULTS=full $(BIN)/pytest -s tests/faults tests/front/test_fast_path_fuzz.py tests/front/test_fast_path_wire.py
 
 # The targets below run as they are on a machine that has the servers; QUICK=1, MINUTES=5 or LEARNERS=1000,10000 make them short.
-bench: $(VENV)/installed-dev servers wrk  ## load the service beside bare twins, and say whether the floors are met
+bench: $(VENV)/installed-dev servers wrk node build/granian  ## load the service beside bare twins, and say whether the floors are met
 	@$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick)
 
 soak: $(VENV)/installed-dev servers  ## keep 100 connections busy for MINUTES=60, and watch what the workers hold
@@ -93,4 +93,17 @@ wrk:
 	fi
 	@command -v wrk >/dev/null || { echo "wrk is missing. Type:"; echo "  sudo apt-get install wrk"; exit 1; }
 
-.PHONY: help run test check faults bench soak scale docs lock clean servers wrk
+# Bare servers that `make bench` compares with. It says what is missing, and goes on without.
+node:
+	@if ! command -v node >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Node for the benchmark (once) …"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs >/dev/null || true; \
+	fi
+	@command -v node >/dev/null || echo "Node is missing, so nothing is compared with it. Type: sudo apt-get install nodejs"
+
+build/granian: $(VENV)/installed-dev
+	@echo "Installing granian for the benchmark (once) …"
+	@rm -rf $@ && $(BIN)/pip install -qq --disable-pip-version-check --target $@ granian==2.8.7 \
+		|| { rm -rf $@; echo "There is no granian, so nothing is compared with it."; }
+
+.PHONY: help run test check faults bench soak scale docs lock clean servers wrk node

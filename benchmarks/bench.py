@@ -1,112 +1,31 @@
-"""`make bench`: requests a second, latencies and errors of the service beside its bare twin, and the floors.
+"""`make bench`: requests a second, latencies and errors of the service beside bare servers, and the floors.
 
-Service and twin take turns, three rounds, and what counts is the median of the ratios of the rounds. Writes
-benchmarks/results/<date>.md and .json; exits 1 when a floor is missed.
+All take turns, three rounds, and what counts is the median of the ratios of the rounds. Writes benchmarks/results/<date>.md and
+.json; exits 1 when a floor is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import config
-from benchmarks import cases, load, place, results, wrk
-from benchmarks.cases import Case, Ground
+from benchmarks import balance, bare, cases, load, place, results
+from benchmarks.cases import GRANIAN, GTHREAD, NODE, TWIN, WORKER, Ground
+from benchmarks.contest import COUNTED_AT, Row, Size, alone, compare, spreads
 from benchmarks.results import Table, mark
 from tests.server import Server, free_port, wait_until
 
-COUNTED_AT = 16  # connections: the floors' figure
-MOST = 100
-LARGEST_SPREAD = 6.0  # p99 / p50 of cached reads at 16 connections
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Size:
-    """How long it takes."""
-
-    connections: tuple[int, ...] = (1, 16, 100)
-    rounds: int = 3
-    seconds: int = 5
-    learners: int = 40_000
-    minutes: float = 2.0
-    everything: bool = True  # with Redis as well, on SQLite, with each flag off
-
-
-QUICK = Size(connections=(16, 100), seconds=1, learners=4_000, minutes=0.3, everything=False)
-
-
-def compare(ground: Ground, service: Server, twin: Server | None, size: Size, label: str, counts: bool) -> list[Row]:
-    """Return a row for each case and number of connections."""
-    rows = []
-    for case in ground.cases():
-        for server in filter(None, (service, twin)):
-            _run(ground, case, server, COUNTED_AT, 1)  # warm
-        for connections in size.connections:
-            rounds = [
-                [_run(ground, case, server, connections, size.seconds) for server in (service, twin) if server]
-                for _ in range(size.rounds)
-            ]
-            rows.append(_row(case, label, connections, rounds, counts))
-            print(
-                f"  {label}: {case.name} at {connections}: {rows[-1]['requests/s']:,.0f}/s {rows[-1]['ratio'] or ''}", flush=True
-            )
-    return rows
-
-
-def _run(ground: Ground, case: Case, server: Server, connections: int, seconds: int) -> wrk.Run:
-    done = wrk.run(server, case.path, connections, seconds, *ground.arguments(case))
-    if case.kind == "finish":
-        ground.used += done.sent + 2 * connections  # the last ones may have been done without being counted
-    return done
-
-
-def _row(case: Case, label: str, connections: int, rounds: list[list[wrk.Run]], counts: bool) -> Row:
-    own = [each[0] for each in rounds]
-    middle = {name: median(getattr(run, name) for run in own) for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "cpu_us")}
-    errors = sum(run.errors for each in rounds for run in each)
-    per_second = median(run.per_second for run in own)
-    twin = ratio = twin_cpu = None
-    if len(rounds[0]) > 1:
-        twin = median(each[1].per_second for each in rounds)
-        twin_cpu = round(median(each[1].cpu_us for each in rounds), 1)
-        ratio = round(median(each[0].per_second / each[1].per_second for each in rounds), 3)
-    floor = (case.floor or None) if counts and ratio is not None and connections == COUNTED_AT else None
-    return {
-        "case": case.name,
-        "with": label,
-        "connections": connections,
-        "requests/s": per_second,
-        "twin/s": twin,
-        "ratio": ratio,
-        "floor": floor,
-        **{name: round(value, 2) for name, value in middle.items()},
-        "twin cpu_us": twin_cpu,
-        "errors": errors,
-        "met": mark(None if not counts else errors == 0 and (floor is None or (ratio or 0.0) >= floor)),
-    }
-
-
-def spreads(rows: list[Row], cached: set[str]) -> list[Row]:
-    """Return p99 / p50 of the cached cases."""
-    found = []
-    for row in rows:
-        if row["connections"] == COUNTED_AT and row["case"] in cached:
-            spread = round(row["p99_ms"] / max(row["p50_ms"], 0.001), 2)
-            found.append(
-                {"case": row["case"], "with": row["with"], "p99 / p50": spread, "at most": LARGEST_SPREAD}
-                | {"met": mark(spread <= LARGEST_SPREAD)}
-            )
-    return found
+QUICK = Size(connections=(16,), seconds=1, learners=4_000, minutes=0.3, everything=False)
 
 
 def report_rows(outcome: load.Outcome, minutes: float) -> list[Row]:
@@ -158,8 +77,8 @@ def redis() -> Iterator[str]:
         process.wait(30)
 
 
-def bench(size: Size) -> list[Table]:
-    """Run everything and return the tables."""
+def bench(size: Size) -> tuple[list[Table], list[str]]:
+    """Run everything and return the tables, and the names of servers that are not on this machine."""
     with ExitStack() as stack:
         path = stack.enter_context(place.folder())
         url = stack.enter_context(place.postgresql_database())
@@ -167,27 +86,67 @@ def bench(size: Size) -> list[Table]:
         ground = stack.enter_context(cases.ground(path, url, size.learners))
         print(f"{size.learners:,} learners made in {time.monotonic() - began:.0f} s", flush=True)
         with place.service(path, url) as service:
-            script = cases.write_script(path, ground, service)
-            with place.twin(path, url, script) as twin:
-                rows = compare(ground, service, twin, size, "", counts=True)
+            scripts = cases.write_script(path, ground, service)
+        with _servers(path, url, scripts) as servers:
+            balanced = [balance.row(name, servers[name], balance.DRAWS, name == WORKER) for name in (WORKER, GTHREAD)]
+            rows = compare(ground, servers, size, "")
+        missing = sorted({WORKER, GTHREAD, TWIN, NODE, GRANIAN} - servers.keys())
         if size.everything:
-            with (
-                redis() as redis_url,
-                place.service(path, url, redis_url=redis_url) as service,
-                place.twin(path, url, script) as twin,
-            ):
-                rows += compare(ground, service, twin, size, "Redis", counts=True)
+            with redis() as redis_url, _servers(path, url, scripts, redis_url=redis_url) as servers:
+                for name in (NODE, GRANIAN):  # which know nothing of Redis
+                    servers.pop(name, None)
+                rows += compare(ground, servers, size, "Redis")
         at_screens = _at_screens(path, ground, size)
         informal = [*_flags_off(path, ground), *_on_sqlite(size)] if size.everything else []
     cached = {case.name for case in ground.cases() if case.cached}
+    return [*_of_duels(rows), *_others(rows, cached, balanced, at_screens, size, informal)], missing
+
+
+@contextmanager
+def _servers(path: Path, url: str, scripts: tuple[Path, Path], **chosen: Any) -> Iterator[dict[str, Server]]:
+    """Lend everybody who takes part, by name; of bare servers those that this machine has."""
+    script, bare_script = scripts
+    servers: dict[str, Server | None] = {
+        WORKER: place.service(path, url, **chosen),
+        GTHREAD: place.service_on_gthread(path, url, **chosen),
+        TWIN: place.twin(path, url, script),
+        NODE: bare.node(path, bare_script),
+        GRANIAN: bare.granian(path, script),
+    }
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(server) for name, server in servers.items() if server is not None}
+
+
+def _of_duels(rows: list[Row]) -> list[Table]:
     durable = "The disk has no part in it (fsync off), which is the stricter way for a ratio."
+    notes = {
+        (WORKER, TWIN): (
+            "Against the twin",
+            f"On our worker. Floors count at {COUNTED_AT} connections; errors must be 0 everywhere. {durable}",
+        ),
+        (GTHREAD, TWIN): ("As a WSGI layer", "The service on gunicorn's own worker, against the twin."),
+        (WORKER, NODE): ("Against Node", "Bare `http` of Node, one process."),
+        (WORKER, GRANIAN): ("Against granian", "Bare granian, two workers, WSGI."),
+        (WORKER, GTHREAD): ("Through threads", "Our worker against gunicorn's own, with the same application."),
+    }
+    found = []
+    for (ours, other), (title, note) in notes.items():
+        own = [row for row in rows if (row["server"], row["other"]) == (ours, other)]
+        found += [Table(title, own, note)] if own else []
+    return found
+
+
+def _others(
+    rows: list[Row], cached: set[str], balanced: list[Row], at_screens: load.Outcome, size: Size, informal: list[Row]
+) -> list[Table]:
+    split = f"{balance.CONNECTIONS} connections that stay, over two workers; gthread's are for information."
     return [
-        Table("Against the twin", rows, f"Floors count at {COUNTED_AT} connections; errors must be 0 everywhere. {durable}"),
         Table("Spread of cached reads", spreads(rows, cached)),
+        Table("Balance of connections", balanced, split),
         Table(
             "The report's R23 and R24", report_rows(at_screens, size.minutes), "Commits reach the disk here, as in production."
         ),
-        Table("For information", [_without(row, "twin/s", "ratio", "floor", "twin cpu_us", "met") for row in informal]),
+        Table("For information", informal),
     ]
 
 
@@ -210,7 +169,7 @@ def _flags_off(path: Path, ground: Ground) -> list[Row]:
     rows = []
     for flag in (field.name for field in fields(config.Settings) if field.name.startswith("feature_")):
         with place.service(path, ground.url, **{flag: "false"}) as service:
-            rows += compare(ground, service, None, once, f"{flag} off", counts=False)
+            rows += alone(ground, service, once, f"{flag} off")
     return rows
 
 
@@ -220,21 +179,18 @@ def _on_sqlite(size: Size) -> list[Row]:
         path = stack.enter_context(place.folder())
         ground = stack.enter_context(cases.ground(path, f"sqlite:///{path}/benchmark.sqlite3", size.learners // 4))
         service = stack.enter_context(place.service(path, ground.url))
-        return compare(ground, service, None, once, "SQLite", counts=False)
-
-
-def _without(row: Row, *names: str) -> Row:
-    return {name: value for name, value in row.items() if name not in names}
+        return alone(ground, service, once, "SQLite")
 
 
 def main() -> None:
     """Run, print, write; exit 1 when a floor is missed."""
     parser = argparse.ArgumentParser(description="Load the service beside its twin.")
-    parser.add_argument("--quick", action="store_true", help="less of everything: under 2 minutes")
+    parser.add_argument("--quick", action="store_true", help="less of everything: under 3 minutes")
     parser.add_argument("--into", type=Path, help="folder of the results instead of benchmarks/results")
     chosen = parser.parse_args()
     facts = results.machine()
-    tables = bench(QUICK if chosen.quick else Size())
+    tables, missing = bench(QUICK if chosen.quick else Size())
+    facts |= {"load_after": round(os.getloadavg()[0], 2)} | ({"missing": " and ".join(missing)} if missing else {})
     path = results.write("", "Benchmark", facts, tables, chosen.into)
     print(path.read_text("utf-8"))
     if any(row.get("met") == results.NO for table in tables for row in table.rows):

@@ -1,4 +1,4 @@
-"""The cases of `make bench`, the learners they need, and the floors of each (shared targets, one run, 16 connections)."""
+"""The cases of `make bench`, the learners they need, and whom the service meets in each, with the floors at 16 connections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,6 +20,21 @@ from tests.server import Server
 FIRST = 1_000_001  # ids that no other number of a request can be taken for
 KEPT_BACK = 2  # learners whose requests are recorded
 
+# Servers: the service on our worker and on gunicorn's own, the bare twin on the latter, and bare ones of other kinds.
+WORKER, GTHREAD, TWIN, NODE, GRANIAN = "worker", "gthread", "twin", "node", "granian"
+
+
+class Duel(NamedTuple):
+    """Two servers, and how many requests one must answer for each of the other's; 0 for no floor."""
+
+    ours: str
+    other: str
+    floor: float = 0.0
+
+
+CACHED = (Duel(WORKER, TWIN, 4.0), Duel(GTHREAD, TWIN, 0.70), Duel(WORKER, NODE, 0.7), Duel(WORKER, GRANIAN, 0.7))
+THROUGH_THREADS = Duel(WORKER, GTHREAD, 0.9)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -28,7 +43,7 @@ class Case:
     name: str
     path: str
     kind: str
-    floor: float
+    duels: tuple[Duel, ...]
     cached: bool = False
 
 
@@ -49,13 +64,14 @@ class Ground:
         return FIRST + KEPT_BACK
 
     def cases(self) -> list[Case]:
-        """Return the cases with their floors."""
+        """Return the cases."""
         return [
-            Case("course list", "/api/v1/courses", "", 0.70, cached=True),
-            Case("lesson", f"/api/v1/lessons/{self.lesson_ids[0]}", "", 0.70, cached=True),
-            Case("progress, 100 learners", scripts.PROGRESS, "read", 0.40),
-            Case("progress, always another learner", scripts.PROGRESS, "crowd", 0.0),
-            Case("completion, 100 learners", "/", "finish", 0.50),
+            Case("course list", "/api/v1/courses", "", CACHED, cached=True),
+            Case("lesson", f"/api/v1/lessons/{self.lesson_ids[0]}", "", CACHED, cached=True),
+            Case("livez", "/livez", "", (THROUGH_THREADS,)),
+            Case("progress, 100 learners", scripts.PROGRESS, "read", (Duel(WORKER, TWIN, 0.40), THROUGH_THREADS)),
+            Case("progress, always another learner", scripts.PROGRESS, "crowd", (Duel(WORKER, TWIN),)),
+            Case("completion, 100 learners", "/", "finish", (Duel(WORKER, TWIN, 0.50),)),
         ]
 
     def arguments(self, case: Case) -> list[Any]:
@@ -100,8 +116,8 @@ def _left_to_do(database: Database, done: set[int]) -> tuple[list[int], int, str
     return [row.id for row in rows if row.kind != "quiz"], quiz.id, quiz.slug
 
 
-def write_script(path: Path, place: Ground, service: Server) -> Path:
-    """Record what the twin has to send and answer."""
+def write_script(path: Path, place: Ground, service: Server) -> tuple[Path, Path]:
+    """Record what the twin has to send and answer, and what a server of another kind answers to cached reads."""
     answers: dict[str, tuple[scripts.Answer, list[dict[str, Any]]]] = {
         f"GET {case.path}": (scripts.settled(service, case.path), []) for case in place.cases() if case.cached
     }
@@ -113,4 +129,5 @@ def write_script(path: Path, place: Ground, service: Server) -> Path:
     address = f"/api/v1/lessons/{lesson_id}/completions"
     answer = scripts.ask(service, "POST", address, scripts.signed_in(FIRST + 1, "a-key-of-the-server"), "{}")
     answers["POST completion"] = (answer, statements)
-    return scripts.write(path / "twin.txt", place.url, answers)
+    cached = {case.path: answers[f"GET {case.path}"][0] for case in place.cases() if case.cached}
+    return scripts.write(path / "twin.txt", place.url, answers), scripts.write_bare(path / "bare.json", cached)

@@ -112,12 +112,32 @@ def prepare(app: Flask) -> None:
     import_catalogue(database_of(app), content.read(app.config["CODYVERSE"].content_path))
 
 
-def service(path: Path, url: str, **chosen: Any) -> Server:
+class Service(Server):
+    """The platform's server, with an access log in the folder."""
+
+    def __init__(self, folder: Path, url: str, *arguments: str, **settings: Any) -> None:
+        memory = folder / "memory"
+        memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._access_log = folder / "access.log"
+        values = {"env": "production", "memory_path": memory, "access_log": self._access_log, **SETTINGS, **settings}
+        super().__init__(folder, url, *arguments, **{name: str(value) for name, value in values.items()})
+
+    def forget_access_log(self) -> int:
+        """Empty the access log, which would fill the memory, and return how many bytes it had."""
+        size_bytes = self._access_log.stat().st_size if self._access_log.exists() else 0
+        if size_bytes:
+            os.truncate(self._access_log, 0)
+        return size_bytes
+
+
+def service(path: Path, url: str, **chosen: Any) -> Service:
     """Return the platform's server as `make run` starts it, with settings of production."""
-    memory = path / "memory"
-    memory.mkdir(mode=0o700, exist_ok=True)
-    values = {"env": "production", "memory_path": memory, **SETTINGS, **chosen}
-    return Server(path, url, **{name: str(value) for name, value in values.items()})
+    return Service(path, url, **chosen)
+
+
+def service_on_gthread(path: Path, url: str, **chosen: Any) -> Service:
+    """Return the same on gunicorn's own worker, with a folder, and so host memory, of its own."""
+    return Service(path / "gthread", url, "-k", "gthread", **chosen)
 
 
 def twin(path: Path, url: str, script: Path) -> Server:

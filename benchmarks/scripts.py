@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import http.client
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from flask import Flask
 
@@ -91,6 +93,20 @@ def write(path: Path, url: str, answers: dict[str, tuple[Answer, list[dict[str, 
     dsn = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     told = {key: answer | {"statements": statements} for key, (answer, statements) in answers.items()}
     path.write_text(repr({"dsn": dsn, "answers": told}), "utf-8")
+    return path
+
+
+def write_bare(path: Path, answers: dict[str, Answer]) -> Path:
+    """Write what bare.js reads: answers by target, bodies in base64."""
+    told = {"/readyz": {"status": 200, "headers": [], "body": ""}} | {
+        target: {
+            "status": int(answer["status"][:3]),
+            "headers": [word for pair in answer["headers"] for word in pair],
+            "body": base64.b64encode(answer["body"]).decode("ascii"),
+        }
+        for target, answer in answers.items()
+    }
+    path.write_bytes(orjson.dumps(told))
     return path
 
 

@@ -158,9 +158,9 @@ def _settings() -> Settings:
 
 
 def _find_caller() -> Caller | None:
-    authorization = request.authorization
-    if authorization is not None and authorization.type == "bearer":
-        return service.caller_of_token(database, _callers(), authorization.token or "")
+    token = csrf.bearer_token()
+    if token is not None:
+        return service.caller_of_token(database, _callers(), token)
     secret = _session_secret()
     return service.caller_of_session(database, _callers(), secret) if secret else None
 

@@ -44,8 +44,17 @@ def check_token(session_secret: str) -> None:
         raise Forbidden(f"The header {HEADER} must hold the token of this session.", {HEADER: ["Missing or not this session's."]})
 
 
+def bearer_token() -> str | None:
+    """Return the token that this request sends as a bearer, None when it sends none (RFC 6750).
+
+    Werkzeug would decode the credentials of every other scheme, too, and raise ValueError where it cannot.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 def _check_origin() -> None:
-    if request.method in SAFE_METHODS or (request.authorization is not None and request.authorization.type == "bearer"):
+    if request.method in SAFE_METHODS or bearer_token() is not None:
         return
     origin = request.headers.get("Origin")
     if origin is not None:

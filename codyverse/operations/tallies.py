@@ -44,6 +44,7 @@ class Tallies:
         self._new: Counter[str] = Counter()
         self._largest: dict[str, float] = {}
         self._guard = threading.Lock()
+        self._adding = threading.Lock()
         self._pid = 0
         self._wake = threading.Event()
 
@@ -95,6 +96,12 @@ class Tallies:
 
     def flush(self) -> None:
         """Add what is new to the file; what cannot be added stays for the next time."""
+        if self._pid != os.getpid():  # there is nothing; what a parent counted is the parent's to add
+            return
+        with self._adding:  # at its end a process waits for a thread that is adding, whose counts would end with it
+            self._flush()
+
+    def _flush(self) -> None:
         with self._guard:
             new, self._new = self._new, Counter()
             largest, self._largest = self._largest, {}
@@ -127,6 +134,7 @@ class Tallies:
                 self._new, self._largest = Counter(), {}
             self._pid = os.getpid()
             self._wake = threading.Event()
+            self._adding = threading.Lock()  # another's, that was held when this process was forked, would never be free
             threading.Thread(target=self._keep_flushing, args=(self._wake,), name="tallies", daemon=True).start()
             atexit.register(self.close)
 

@@ -6,6 +6,8 @@ most already. Here a worker that holds more than another leaves it to that one f
 
 from __future__ import annotations
 
+import errno
+import logging
 import selectors
 import socket
 import time
@@ -14,8 +16,12 @@ from typing import Any
 
 from codyverse.server.shares import Shares
 
+log = logging.getLogger("codyverse.performance")
+
 PAUSE_S = 0.001  # between looks whether others have taken it
 PATIENCE_S = 0.02
+NO_ROOM_S = 0.1  # until the next try when the process, or the system, has no descriptor or memory for one more
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 SLACK = 1  # what a worker may hold more before it leaves connections to others: with none all would wait for each other often
 
 
@@ -69,6 +75,7 @@ class Acceptor:
     def turn(self) -> float | None:
         """Go on when the pause is over; returns the seconds until it is, None for no pause."""
         if not self._paused:
+            self._patient_since = None  # nobody is there any more who was left to others
             return None
         left_s = self._paused_until - time.monotonic()
         if left_s > 0:
@@ -78,7 +85,7 @@ class Acceptor:
         return None
 
     def _accept(self, listener: Any) -> None:
-        if self._leaves_it_to_others():
+        if not self._listening or self._leaves_it_to_others():  # of two listeners that are ready, the first may have been enough
             return
         self._patient_since = None
         self._accepts(listener)
@@ -88,8 +95,11 @@ class Acceptor:
             peer, client = listener.accept()
         except (InterruptedError, ConnectionAbortedError):
             return True
-        except OSError:  # nobody is there, or there is no descriptor left for him
-            return False
+        except OSError as error:
+            if self._open and error.errno in _NO_ROOM:
+                log.warning("no connection can be accepted now: %s", error.strerror)
+                self._pause(NO_ROOM_S)  # who waits would otherwise wake the event loop again and again
+            return False  # most often nobody is there: another worker was quicker
         self.held += 1
         self._publish()
         self._listen()
@@ -102,14 +112,17 @@ class Acceptor:
         if least is None or self.held <= least + SLACK:
             return False
         now = time.monotonic()
-        if self._patient_since is None or now - self._paused_until > PAUSE_S * 5:  # not the one that was left last time
+        if self._patient_since is None:
             self._patient_since = now
         if now - self._patient_since >= PATIENCE_S:
             return False
-        self._paused_until = now + PAUSE_S
+        self._pause(PAUSE_S)
+        return True
+
+    def _pause(self, seconds: float) -> None:
+        self._paused_until = time.monotonic() + seconds
         self._paused = True
         self._listen()
-        return True
 
     def _publish(self) -> None:
         if self._slot is None:

@@ -11,6 +11,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -21,8 +22,8 @@ from codyverse.operations import request_ids
 from codyverse.server import heads
 from codyverse.server.admission import Admission, classify, waiting_since
 from codyverse.server.hits import Answer, Hits, remote_address
-from codyverse.server.refusals import refusal
-from codyverse.server.wire import Connection, Phase
+from codyverse.server.refusals import is_ordinary, refusal
+from codyverse.server.wire import SLOWEST_BYTES_PER_S, Connection, Phase
 from config import Settings
 
 log = logging.getLogger("codyverse.performance")
@@ -30,9 +31,8 @@ log = logging.getLogger("codyverse.performance")
 RECEIVE_BYTES = 65_536
 LONGEST_HEAD_BYTES = 65_536
 LONGEST_UPLOAD_BYTES = 4_000_000  # more than any route takes that takes more than others
-RECEIVED_BYTES = 64_000_000  # of requests that are not complete, all connections together
+RECEIVED_BYTES = 64_000_000  # of requests that are not answered, all connections together
 UNSENT_BYTES = 64_000_000  # of answers that are not read, all connections together
-SLOWEST_BYTES_PER_S = 20_000  # what a client must send or read beyond the first seconds
 LINGER_S = 2.0
 
 
@@ -77,12 +77,12 @@ class Loop:
         """Begin with a connection that was accepted."""
         connection = Connection(self._cfg, peer, client, server)
         connection.reaction = partial(self._react, connection)
-        self._wait(connection, Phase.HEAD, self._settings.head_deadline_s)
+        self._attempt(connection, self._wait, Phase.HEAD, self._settings.head_deadline_s)
 
     def answered(self, connection: Connection, keeps: bool) -> None:
         """Go on with a connection that a thread has finished with."""
         connection.keeps = connection.keeps and keeps
-        self._send(connection)
+        self._attempt(connection, self._send)
 
     def leave(self) -> None:
         """Let connections end: those on which nothing is under way soon, the others with their next answer."""
@@ -94,7 +94,9 @@ class Loop:
                 connection.deadline = min(connection.deadline, soon)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything; who waited for a thread hears that there will be none."""
+        for _, connection in self._admission.expired():
+            self.shed(connection)
         for connection in list(self._connections):
             self._drop(connection)
 
@@ -104,7 +106,7 @@ class Loop:
             self.shed(connection)
         now = time.monotonic()
         for connection in [each for each in self._connections if each.deadline < now]:
-            self._late(connection)
+            self._attempt(connection, self._late)
         self._make_room()
 
     def refused(self, connection: Connection, status: int, keeps: bool = False) -> None:
@@ -112,16 +114,18 @@ class Loop:
         request_id = request_ids.take(None, trusted=False)
         connection.keeps = keeps
         head, body = refusal(status, request_id, keeps)
+        outline = connection.outline
+        method, path = (outline.method, outline.path) if outline is not None else ("", "")
+        body = b"" if method == "HEAD" else body
         connection.queue(head, body)
         if self._access_log is not None:
-            outline, address = connection.outline, remote_address(connection.client)
-            method, path = (outline.method, outline.path) if outline is not None else ("", "")
+            address = remote_address(connection.client)
             self._access_log.note(method, path, status, len(body), 0.0, address, request_id, "")
 
     def shed(self, connection: Connection) -> None:
         """Refuse a request that no thread will take; its connection may be used again, which costs less than a new one."""
-        is_whole = len(connection.received) == connection.wanted_bytes
-        self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, is_whole and not self._leaving)
+        is_whole = len(connection.received) == connection.wanted_bytes and is_ordinary(connection.received)
+        self._attempt(connection, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE, is_whole and not self._leaving)
 
     # ---- waiting
 
@@ -131,30 +135,40 @@ class Loop:
         if connection in self._connections:
             self._poller.modify(connection.peer, event, connection.reaction)
         else:
-            self._connections[connection] = None
             self._poller.register(connection.peer, event, connection.reaction)
+            self._connections[connection] = None
 
     def _react(self, connection: Connection, _: Any) -> None:
+        self._attempt(connection, self._proceed)
+
+    def _attempt(self, connection: Connection, step: Callable[..., None], *arguments: Any) -> None:
+        """Do something with a connection. What goes wrong with one is the end of that one: the worker serves others."""
         try:
-            if connection.phase is Phase.ANSWER:
-                self._send(connection)
-            elif connection.phase is Phase.LINGER:
-                if connection.receive(RECEIVE_BYTES) == b"":
-                    self._drop(connection)
-            else:
-                self._read(connection)
+            step(connection, *arguments)
         except OSError:
             self._drop(connection)
-        except Exception:  # one connection's: the worker serves others
+        except Exception:
             log.exception("a connection failed")
             self._drop(connection)
+
+    def _proceed(self, connection: Connection) -> None:
+        if connection.phase is Phase.ANSWER:
+            self._send(connection)
+        elif connection.phase is Phase.LINGER:
+            if connection.receive(RECEIVE_BYTES) == b"":
+                self._drop(connection)
+        else:
+            self._read(connection)
 
     def _forget(self, connection: Connection) -> None:
         if connection in self._connections:
             del self._connections[connection]
-            self._poller.unregister(connection.peer)
+            with suppress(KeyError):  # a selector that could not modify what it waits for has forgotten it
+                self._poller.unregister(connection.peer)
 
     def _drop(self, connection: Connection) -> None:
+        if connection.is_dropped:  # already, by what the caller did before it failed
+            return
         self._forget(connection)
         self._account(connection, 0, 0)
         connection.drop()
@@ -175,10 +189,14 @@ class Loop:
 
     def _make_room(self) -> None:
         """End those that have the least time left anyway, until the others have room."""
-        while self._received_bytes > RECEIVED_BYTES:
-            self.shed(min((each for each in self._connections if each.counted_received), key=lambda each: each.deadline))
-        while self._unsent_bytes > UNSENT_BYTES:
-            self._drop(min((each for each in self._connections if each.counted_unsent), key=lambda each: each.deadline))
+        if self._received_bytes <= RECEIVED_BYTES and self._unsent_bytes <= UNSENT_BYTES:
+            return
+        by_deadline = sorted(self._connections, key=lambda each: each.deadline)
+        for connection in by_deadline:
+            if self._received_bytes > RECEIVED_BYTES and connection.counted_received:
+                self.shed(connection)
+            elif self._unsent_bytes > UNSENT_BYTES and connection.counted_unsent:
+                self._drop(connection)
 
     # ---- reading
 
@@ -263,8 +281,11 @@ class Loop:
         started = outline.started if self._settings.trusted_proxies else None
         since = waiting_since(started, time.monotonic(), time.time())
         self._forget(connection)
-        self._account(connection, 0, 0)
+        self._account(connection, len(connection.received), 0)  # until it is answered
         connection.phase = Phase.THREAD
+        if self._received_bytes > RECEIVED_BYTES:
+            self.shed(connection)
+            return
         for _, shed in self._admission.put(klass, connection, since):
             self.shed(shed)
 

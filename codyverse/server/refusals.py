@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 import orjson
 
 RETRY_AFTER_S = 2
+
+# A head of which everybody sees the same end and length: HTTP/1.1, no folded lines, no bare line feeds, no odd names. It asks for
+# nothing to be done with the connection.
+_ORDINARY = re.compile(
+    rb"[A-Z]++ [!-~]++ HTTP/1\.1\r\n"
+    rb"(?:(?!(?i:connection:(?! ?keep-alive\r)|upgrade:|expect:))[A-Za-z0-9-]++:[\t -~]*+\r\n)++\r\n"
+)
 
 _DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request is not HTTP/1.1 as this server reads it.",
@@ -15,6 +23,11 @@ _DETAILS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers of the request are too large.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The server is busy. Try again in a moment.",
 }
+
+
+def is_ordinary(request: bytes | bytearray) -> bool:
+    """Say whether there is no doubt where a request ends whose length was found, and its client expects to send another one."""
+    return _ORDINARY.match(request) is not None
 
 
 def refusal(status: int, request_id: str, keeps: bool) -> tuple[bytes, bytes]:

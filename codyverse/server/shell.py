@@ -6,6 +6,7 @@ whole answer without an encoding, whatever this client negotiates; the store doe
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ _OF_REQUEST = frozenset(
     }
 )
 _SHARED_VARY = frozenset({"accept-encoding", "origin"})  # what the key and the variants tell apart
+
+
+_TAGS = re.compile(r'\*|(W/)?"[^"]*"(,[ \t]*(W/)?"[^"]*")*')  # If-None-Match (RFC 9110, 13.1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +164,11 @@ class Shell:
         host = get("HTTP_HOST")
         if not host or get("CONTENT_LENGTH") not in (None, "", "0") or get("CONTENT_TYPE") or get("SCRIPT_NAME"):
             return None
-        if "HTTP_IF_MODIFIED_SINCE" in environ and not get("HTTP_IF_NONE_MATCH", "").startswith(('"', 'W/"', "*")):
+        if "HTTP_IF_MODIFIED_SINCE" in environ and _TAGS.fullmatch(get("HTTP_IF_NONE_MATCH", "")) is None:
             return None  # a tag is worth more than a date, and dates are the application's business
         path = environ["PATH_INFO"]
+        if path.startswith("//"):
+            return None  # Werkzeug takes it for the same without the first stroke, others do not
         origin = get("HTTP_ORIGIN", "")
         if origin:
             origin = self._duties.origin(origin, path)

@@ -25,9 +25,10 @@ from codyverse.server.heads import Outline
 from codyverse.server.shell import Refused
 
 BUFFERED_BYTES = 4_000_000
+SLOWEST_BYTES_PER_S = 20_000  # what a client must send or read beyond the first seconds
 PATIENCE_S = 10.0
 _MOST_PIECES = 16
-_HEAD_END = b"\r\n\r\n"
+_HEAD, _HEAD_END = b"HTTP/1.", b"\r\n\r\n"
 _CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
 
 
@@ -65,10 +66,12 @@ class Connection:
         self.counted_received = 0  # bytes, as the event loop has added them up
         self.counted_unsent = 0
         self.keeps = True
+        self.is_dropped = False
         self.refused: Refused | None = None
         self.sock = self  # the socket, as far as gunicorn knows
         self.parser: Any = None
         self.unsent_bytes = 0
+        self._patience_s = PATIENCE_S  # of a thread with one answer
         self._cfg = cfg
         self._unsent: deque[memoryview] = deque()
 
@@ -84,16 +87,18 @@ class Connection:
     def prepare(self, read_s: float) -> None:
         """Make ready what a thread parses: a parser for one request, with all that was received. More is read for `read_s`."""
         self.read_until = time.monotonic() + read_s
+        self._patience_s = PATIENCE_S
         self.parser = get_parser(self._cfg, self, self.client)
         self.parser.unreader.unread(bytes(self.received))
         self.received = bytearray()
 
     def left_over(self) -> bytes:
         """Return what was received behind the request that was answered."""
+        self.refused = self.outline = None
         if self.parser is None:
             return b""
         rest: bytes = self.parser.unreader.take_buffered()
-        self.parser = self.refused = self.outline = None
+        self.parser = None
         return rest
 
     def queue(self, *pieces: bytes) -> None:
@@ -126,6 +131,7 @@ class Connection:
 
     def drop(self) -> None:
         """Close the connection, whatever is unsent."""
+        self.is_dropped = True
         self._unsent.clear()
         self.unsent_bytes = 0
         self.peer.close()
@@ -142,20 +148,27 @@ class Connection:
         return self.peer.recv(size)
 
     def sendall(self, data: bytes) -> None:
-        """Send, now or later. Raises OSError, also when nothing of a large answer is read for PATIENCE_S.
+        """Send, now or later. Raises OSError, also when a large answer is read too slowly.
 
         The head of an answer is held until its body comes, so that both go in one packet; not that of a stream, whose body may
         take its time.
         """
-        if not self._unsent and data.endswith(_HEAD_END) and _CHUNKED not in data:
+        if not self._unsent and data.startswith(_HEAD) and data.endswith(_HEAD_END) and _CHUNKED not in data:
             self.queue(data)
             return
         self.queue(bytes(data))
         if not self.flush():
             while self.unsent_bytes > BUFFERED_BYTES:
-                if not self._can(select.POLLOUT, PATIENCE_S):
-                    raise BrokenPipeError(errno.EPIPE, "too slow")
-                self.flush()
+                self._wait_for_reader()
+
+    def _wait_for_reader(self) -> None:
+        """Send some more once the client reads: waiting takes from the thread's patience, what is read gives some back."""
+        began, before = time.monotonic(), self.unsent_bytes
+        if self._patience_s <= 0 or not self._can(select.POLLOUT, self._patience_s):
+            raise BrokenPipeError(errno.EPIPE, "too slow")
+        self.flush()
+        earned_s = (before - self.unsent_bytes) / SLOWEST_BYTES_PER_S
+        self._patience_s = min(PATIENCE_S, self._patience_s - (time.monotonic() - began) + earned_s)
 
     def send(self, data: bytes) -> int:
         """Send all of it, and return its length."""

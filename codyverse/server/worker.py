@@ -173,7 +173,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _serve(self) -> None:
         while (taken := self.admission.get()) is not None:
-            self._answer(*taken)
+            try:
+                self._answer(*taken)
+            except BaseException:  # SystemExit, too, is the end of a request, whose thread has others to serve
+                log.exception("a request ended its thread")
 
     def _answer(self, klass: Class, connection: Connection) -> None:
         assert self.front is not None

@@ -63,7 +63,7 @@ class RawClient:
             self._socket.shutdown(socket.SHUT_WR)
 
     def reply(self, method: str) -> Reply | None:
-        """Return the answer to a request, None when the connection ended instead."""
+        """Return the answer to a request, None when the connection ended instead. Without a method it is refused, and the end."""
         head = self._until(b"\r\n\r\n")
         if head is None:
             return None
@@ -73,7 +73,11 @@ class RawClient:
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         status = int(first.split(" ")[1])
-        framing, body = self._body(headers, has_none=method == "HEAD" or status == 304)
+        if method:
+            framing, body = self._body(headers, has_none=method == "HEAD" or status == 304)
+        else:
+            framing, body = "refused", self.rest()
+            assert len(body) in (0, int(headers["content-length"]))  # it may have been a HEAD, which not every server heeds
         request_id = headers.get("x-request-id", "-").encode()
         body = re.sub(rb'"request_id":"[^"]*"', b"", body).replace(request_id, b"its id") if request_id != b"-" else body
         return Reply(status, framing, headers.get("connection", ""), headers.get("content-type", ""), body)
@@ -126,5 +130,5 @@ class RawClient:
 
     def _is_read(self) -> bool:
         """Say whether the server has read all that was sent: until then a Unix socket's kernel counts it as the sender's."""
-        (unread,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        unread: int = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))[0]
         return unread == 0

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from codyverse.server import acceptor as accepting
-from codyverse.server.acceptor import PATIENCE_S, PAUSE_S, Acceptor
+from codyverse.server.acceptor import PATIENCE_S, PAUSE_S, SLACK, Acceptor
 from codyverse.server.shares import SLOTS, Shares
 
 
@@ -98,14 +98,20 @@ def shares():
 
 @pytest.fixture
 def pair(shares, clock):
-    """A worker, and the slot of another one that holds nothing."""
+    """A worker that holds as many as it may, and the slot of another one that holds nothing."""
     slot, other = shares.take("this"), shares.take("other")
     shares.publish(other, 0)
-    return Worker(shares, slot), other
+    worker = Worker(shares, slot)
+    for _ in range(SLACK + 1):
+        worker.come("before")
+        worker.turn()
+    assert worker.taken == ["before"] * (SLACK + 1)
+    worker.taken.clear()
+    return worker, other
 
 
-def test_it_works(pair, shares):
-    worker, _ = pair
+def test_it_works(shares, clock):
+    worker = Worker(shares, shares.take("this"))
     worker.come("a")
     worker.turn()
     assert worker.taken == ["a"] and worker.acceptor.held == 1
@@ -115,24 +121,22 @@ def test_it_works(pair, shares):
 
 def test_who_has_more_leaves_it_to_another(pair, shares, clock):
     worker, other = pair
-    worker.come("a", "b")
+    worker.come("a")
     worker.turn()
-    worker.turn()
-    assert worker.taken == ["a"] and not worker.poller, "it does not even look while it leaves time to others"
+    assert not worker.taken and not worker.poller, "it does not even look while it leaves time to others"
     assert worker.turn() == pytest.approx(PAUSE_S)
     shares.publish(other, 1)
     clock.now += 2 * PAUSE_S
     worker.turn()
-    assert worker.taken == ["a", "b"], "both have as many"
+    assert worker.taken == ["a"], "the other one has enough now"
 
 
 @pytest.mark.parametrize("turn_s", [0.0015, 0.007, 0.03])  # of a worker with nothing, much, or too much to do
 def test_patience_is_over_when_nobody_takes_it(pair, clock, turn_s):
     worker, _ = pair
-    worker.come("a", "b")
-    worker.turn()
+    worker.come("a")
     began = clock.now
-    while len(worker.taken) < 2:
+    while not worker.taken:
         worker.turn()
         clock.now += turn_s
         assert clock.now < began + PATIENCE_S + 3 * turn_s, "it is never taken"
@@ -141,16 +145,15 @@ def test_patience_is_over_when_nobody_takes_it(pair, clock, turn_s):
 
 def test_patience_begins_anew_with_the_next_one(pair, clock):
     worker, _ = pair
-    worker.come("a", "b")
-    worker.turn()
+    worker.come("a")
     worker.turn()
     worker.listeners[0].waiting.clear()  # the other one took it
     for _ in range(3):
         clock.now += PATIENCE_S
         worker.turn()
-    worker.come("c")
+    worker.come("b")
     worker.turn()
-    assert worker.taken == ["a"], "the other one has had no time for this one yet"
+    assert not worker.taken, "the other one has had no time for this one yet"
 
 
 def test_without_a_share_all_are_taken(shares, clock):
@@ -164,15 +167,14 @@ def test_without_a_share_all_are_taken(shares, clock):
 
 def test_a_killed_worker_is_nobodys_measure(pair, shares):
     worker, _ = pair
-    worker.come("a", "b")
-    worker.turn()
+    worker.come("a")
     shares.free("other")
     worker.turn()
-    assert worker.taken == ["a", "b"]
+    assert worker.taken == ["a"]
     assert shares.take("next") == 1, "its slot is another's"
-    worker.come("c")
+    worker.come("b")
     worker.turn()
-    assert worker.taken == ["a", "b", "c"], "who does not accept yet is nobody's measure either"
+    assert worker.taken == ["a", "b"], "who does not accept yet is nobody's measure either"
 
 
 def test_there_is_an_end_to_slots(shares):
@@ -227,17 +229,15 @@ def test_without_a_descriptor_it_does_not_ask_again_at_once(shares, clock):
 
 def test_closing_takes_who_has_connected_already(pair, shares, clock):
     worker, other = pair
-    worker.come("a", "b", "c", ConnectionAbortedError(), "d")
-    worker.turn()
+    worker.come("a", "b", ConnectionAbortedError(), "c")
     worker.turn()
     worker.acceptor.close()
-    assert worker.taken == ["a", "b", "c", "d"] and worker.acceptor.held == 4
+    assert worker.taken == ["a", "b", "c"]
     assert worker.listeners[0].closed and not worker.poller
     shares.clear(other)
     assert shares.least() is None, "it is no measure for those who accept"
-    for _ in range(4):
-        worker.acceptor.released()
-    assert worker.acceptor.held == 0 and worker.turn() is None and not worker.poller
+    worker.acceptor.released()
+    assert worker.acceptor.held == SLACK + 3 and worker.turn() is None and not worker.poller
 
 
 def test_closing_without_a_descriptor_comes_to_an_end(shares, clock):

@@ -102,6 +102,28 @@ def test_fuzz_that_shrinks(uncounted: Fuzz, draws: random.Random) -> None:
         uncounted.check(Grammar(draws, uncounted.words).head(), PEERS[0])
 
 
+# What the fuzz has found once: the heads are sent one after the other.
+FOUND = {
+    "credentials that Werkzeug cannot decode": [b"GET / HTTP/1.1\r\nHost: a.example\r\nAuthorization: Basic \xe9\r\n\r\n"],
+    "a path that Werkzeug takes for another": [
+        *[b"GET //api/v1/courses HTTP/1.1\r\nHost: a.example\r\n\r\n"] * 2,
+        b"GET //api/v1/courses HTTP/1.1\r\nHost: a.example\r\nOrigin: https://app.example.org\r\n\r\n",
+    ],
+    "a date beside a broken tag": [
+        b"GET /static/app.css HTTP/1.1\r\nHost: learn.example.org\r\n"
+        b'If-None-Match: "x\r\nIf-Modified-Since: Tue, 24 Nov 2099 12:00:00 GMT\r\n\r\n'
+    ],
+}
+
+
+@pytest.mark.parametrize("heads", FOUND.values(), ids=FOUND)
+def test_what_was_found_once(heads: list[bytes], sqlite_template: Path, tmp_path: Path, time: time_machine.Traveller) -> None:
+    with Fuzz(tmp_path, sqlite_template) as both:
+        both.fill()
+        for head in heads:
+            both.check(head, PEERS[0])
+
+
 CASES = [
     pytest.param(old, new, by_answers, id=f"{name}, by answers alone" if by_answers else name)
     for name, old, new, shows in LOOSENED

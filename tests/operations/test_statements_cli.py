@@ -70,4 +70,4 @@ def test_a_shell_sees_what_the_workers_did(
         for _ in range(20):
             assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
     found = [one for one in orjson.loads(slow("--json", "--limit", "500").output) if "alembic_version" in one["statement"]]
-    assert max(one["calls"] for one in found) >= 20
+    assert sum(one["calls"] for one in found) >= 20
