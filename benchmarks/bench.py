@@ -99,7 +99,7 @@ def bench(size: Size) -> tuple[list[Table], list[str]]:
         at_screens = _at_screens(path, ground, size)
         informal = [*_flags_off(path, ground), *_on_sqlite(size)] if size.everything else []
     cached = {case.name for case in ground.cases() if case.cached}
-    return [*_of_duels(rows), *_others(rows, cached, balanced, at_screens, size, informal)], missing
+    return [*tables_of(rows), *_others(rows, cached, balanced, at_screens, size, informal)], missing
 
 
 @contextmanager
@@ -117,7 +117,8 @@ def _servers(path: Path, url: str, scripts: tuple[Path, Path], **chosen: Any) ->
         yield {name: stack.enter_context(server) for name, server in servers.items() if server is not None}
 
 
-def _of_duels(rows: list[Row]) -> list[Table]:
+def tables_of(rows: list[Row]) -> list[Table]:
+    """Return the tables of the duels, one for each pair of servers."""
     durable = "The disk has no part in it (fsync off), which is the stricter way for a ratio."
     notes = {
         (WORKER, TWIN): (
@@ -141,7 +142,7 @@ def _others(
 ) -> list[Table]:
     split = f"{balance.CONNECTIONS} connections that stay, over two workers; gthread's are for information."
     return [
-        Table("Spread of cached reads", spreads(rows, cached)),
+        Table("Spread of cached reads", spreads(rows, cached), "Bare servers beside it show what this machine's scheduler does."),
         Table("Balance of connections", balanced, split),
         Table(
             "The report's R23 and R24", report_rows(at_screens, size.minutes), "Commits reach the disk here, as in production."

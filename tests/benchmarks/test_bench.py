@@ -1,16 +1,26 @@
 import shutil
+import socket
+from contextlib import ExitStack, closing
 
 import orjson
 import pytest
 
-from benchmarks import bench, cases, load, place, results, wrk
+from benchmarks import balance, bare, bench, cases, contest, load, place, results, scripts, wrk
+from benchmarks.cases import GRANIAN, GTHREAD, NODE, TWIN, WORKER, Duel
 from benchmarks.results import Table
+from tests.conftest import need_postgresql
+from tests.server import wait_until
 
-CASE = cases.Case("course list", "/api/v1/courses", "", 0.70, cached=True)
+CASE = cases.Case("course list", "/api/v1/courses", "", cases.CACHED, cached=True)
 
 
 def run(per_second=1000.0, errors=0):
     return wrk.Run(100, per_second, 100, errors, p50_ms=1.0, p90_ms=2.0, p95_ms=3.0, p99_ms=4.0, cpu_us=50.0)
+
+
+def row(ours, others, errors=0, floor=0.7, connections=contest.COUNTED_AT):
+    rounds = [{WORKER: run(own, errors), TWIN: run(other)} for own, other in zip(ours, others, strict=True)]
+    return contest.duel_row(CASE, Duel(WORKER, TWIN, floor), "", connections, rounds)
 
 
 @pytest.mark.parametrize(
@@ -23,14 +33,47 @@ def run(per_second=1000.0, errors=0):
     ],
 )
 def test_the_median_of_the_ratios_meets_the_floor_or_not(ours, twins, errors, met):
-    rounds = [[run(own, errors), run(twin)] for own, twin in zip(ours, twins, strict=True)]
-    assert bench._row(CASE, "", bench.COUNTED_AT, rounds, counts=True)["met"] == met
+    assert row(ours, twins, errors)["met"] == met
 
 
 def test_floors_count_at_16_connections_and_errors_everywhere():
-    assert bench._row(CASE, "", 100, [[run(1), run(1000)]], counts=True)["met"] == "✓"
-    assert bench._row(CASE, "", 100, [[run(1, errors=1), run(1000)]], counts=True)["met"] == "✗"
-    assert bench._row(CASE, "for information", 16, [[run(1, errors=1)]], counts=False)["met"] == ""
+    assert row([1], [1000], connections=100)["met"] == "✓"
+    assert row([1], [1000], errors=1, connections=100)["met"] == "✗"
+    assert row([1], [1000], floor=0.0)["met"] == "✓"
+
+
+def test_every_floor_of_the_issue_is_somebodys():
+    ground = cases.Ground("", 100, [1], 2, "a-course")
+    floors = {(case.name, duel.ours, duel.other): duel.floor for case in ground.cases() for duel in case.duels}
+    for cached in ("course list", "lesson"):
+        assert floors[cached, WORKER, TWIN] == 4.0
+        assert floors[cached, WORKER, NODE] == floors[cached, WORKER, GRANIAN] == 0.7
+        assert floors[cached, GTHREAD, TWIN] == 0.70
+    assert floors["livez", WORKER, GTHREAD] == floors["progress, 100 learners", WORKER, GTHREAD] == 0.9
+    assert floors["progress, 100 learners", WORKER, TWIN] == 0.40
+    assert floors["completion, 100 learners", WORKER, TWIN] == 0.50
+
+
+def test_every_duel_has_a_table_and_every_row_stands_in_one():
+    ground = cases.Ground("", 100, [1], 2, "a-course")
+    rounds = [dict.fromkeys((WORKER, GTHREAD, TWIN, NODE, GRANIAN), run())]
+    rows = [contest.duel_row(case, duel, "", 16, rounds) for case in ground.cases() for duel in case.duels]
+    assert sum(len(table.rows) for table in bench.tables_of(rows)) == len(rows)
+
+
+def test_the_spread_of_cached_reads_is_judged_for_each_server():
+    found = contest.spreads([row([1], [1]), row([1], [1]), row([1], [1]) | {"server": GTHREAD, "p99_ms": 6.1}], {CASE.name})
+    judged = [(each["server"], each["p99 / p50"], each["met"]) for each in found]
+    assert judged == [(WORKER, 4.0, "✓"), (TWIN, 4.0, ""), (GTHREAD, 6.1, "✗")]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "met"),
+    [([[8, 8], [7, 9]], "✓"), ([[8, 8], [6, 10]], "✗"), ([[7, 8]], "✗")],  # a connection that nobody holds was refused
+)
+def test_connections_are_balanced_or_not(drawn, met):
+    assert balance.judged(WORKER, drawn, counts=True)["met"] == met
+    assert balance.judged(GTHREAD, drawn, counts=False)["met"] == ""
 
 
 def test_the_reports_figures_are_named_and_judged():
@@ -79,10 +122,50 @@ def ground(engine_name, database_url, tmp_path):
 def test_every_case_is_loaded_without_an_error(ground, tmp_path):
     with place.service(tmp_path, ground.url) as server:
         for case in ground.cases():
-            done = bench._run(ground, case, server, connections=2, seconds=1)
+            done = contest.run(ground, case, server, connections=2, seconds=1)
             assert done.errors == 0 and done.requests > 0 and done.p99_ms >= done.p50_ms > 0
             assert done.cpu_us >= 0
     assert ground.used >= done.requests
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason=wrk.WHY_NOT)
+def test_what_writes_no_access_log_does_not_count(ground, tmp_path):
+    with place.service(tmp_path, ground.url, access_log="off") as server, pytest.raises(SystemExit):
+        contest.run(ground, ground.cases()[0], server, connections=2, seconds=1)
+
+
+def test_connections_of_each_worker_are_counted(ground, tmp_path):
+    with place.service(tmp_path, ground.url) as server:
+        found = balance.row(WORKER, server, draws=2, counts=True)
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            wait_until(lambda: sorted(balance.held(server)) == [0, 1])
+    assert found["draws"] == 2
+    assert {sum(map(int, each.partition(" ")[0].split(":"))) for each in found["connections by worker"].split(", ")} == {16}
+
+
+def test_bare_servers_answer_the_bytes_of_the_service(tmp_path):
+    need_postgresql()
+    with ExitStack() as stack:
+        url = stack.enter_context(place.postgresql_database())
+        ground = stack.enter_context(cases.ground(tmp_path, url, learners=4))
+        service = stack.enter_context(place.service(tmp_path, ground.url))
+        script, bare_script = cases.write_script(tmp_path, ground, service)
+        others = [each for each in (bare.node(tmp_path, bare_script), bare.granian(tmp_path, script)) if each]
+        if not others:
+            pytest.skip("neither Node nor granian is here")
+        for other in map(stack.enter_context, others):
+            for case in ground.cases():
+                if case.cached:
+                    ours, theirs = scripts.settled(service, case.path), scripts.ask(other, "GET", case.path, {})
+                    assert theirs["body"] == ours["body"] and len(ours["body"]) > 200
+                    assert headers_of(theirs) == headers_of(ours)
+
+
+def headers_of(answer):
+    """What the server does not add by itself, and what is no count."""
+    of_connection = ("keep-alive", "x-request-id")
+    told = [(name.lower(), value) for name, value in answer["headers"] if "ratelimit" not in name.lower()]
+    return sorted(pair for pair in told if pair[0] not in of_connection)
 
 
 def test_learners_at_their_screens_see_no_error(ground, tmp_path):

@@ -22,10 +22,10 @@ from tests.faults.served import ALONE, platform
 from tests.haproxy import Haproxy, config_text
 from tests.server import wait_until
 
-EVERY_S = 2.0
+EVERY_S = 2.0 if FULL else 1.0
 KILLS = 30 if FULL else 2
 READERS = WRITERS = 50
-LEARNERS = 400 if FULL else 60
+LEARNERS = 400 if FULL else 40
 LESSONS = 40
 READS = ("/api/v1/courses", "/livez", "/", "/api/v1/courses?limit=5")
 # Of a client between two requests: a steady load, as what one kill costs in an overload is all that happens to wait in the queue.
@@ -47,7 +47,7 @@ def test_killed_workers_cost_nobody_a_read_or_a_reward(database, database_url, t
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             # A machine that starts a worker every two seconds is slow: who waits is not to be sent away for that.
-            settings = {"trusted_proxies": "1", "admission_wait_s": "30"}
+            settings = {"trusted_proxies": "1", "admission_wait_s": "30", "drain_s": "0"}
             servers.append(stack.enter_context(platform(tmp_path / name, database_url, ALONE, **settings))[0])
         haproxy = Haproxy(tmp_path)
         stack.enter_context(haproxy(config_text(haproxy, [f"127.0.0.1:{server.port}" for server in servers])))
