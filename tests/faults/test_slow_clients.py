@@ -78,9 +78,7 @@ def test_slow_clients_hold_up_nobody(tmp_path, sqlite_template, way):
         before = min(p99(times(url, ASKS)) for _ in range(3))
         with slow_clients(url, SLOW):
             meanwhile = min(p99(times(url, ASKS)) for _ in range(3 if FULL else 1))
-            print(
-                f"\n{way}: p99 {before * 1000:.2f} ms, with {SLOW} slow {meanwhile * 1000:.2f} ms, {meanwhile / before:.2f} ×"
-            )
+            print(f"\n{way}: p99 {before * 1000:.2f} ms, with {SLOW} slow {meanwhile * 1000:.2f} ms, {meanwhile / before:.2f} ×")
             if FULL:
                 assert meanwhile <= 2 * before or meanwhile < 0.005  # below it the machine's own noise is measured
             if way == ALONE:  # HAProxy has deadlines of its own

@@ -42,7 +42,8 @@ class Meter:
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
         self._endpoint = counting.parse(settings.limit_endpoint)
-        self._charge = lru_cache(4096)(lambda policy, item, *parts: Charge(policy, item, item.key_for(*parts)))
+        items = {"address": self._address, "client": self._client, "endpoint": self._endpoint}
+        self._charge = lru_cache(4096)(lambda policy, *parts: Charge(policy, items[policy], items[policy].key_for(*parts)))
 
     def address(self, address: str) -> headers.Standing:
         """Count a request against its address; returns how that stands. Raises Exceeded."""
@@ -66,13 +67,13 @@ class Meter:
         return [self._of_address(address), *(self._of_client(client, operation) if client else ())]
 
     def _of_address(self, address: str) -> Charge:
-        charge: Charge = self._charge("address", self._address, "address", address, "address")
+        charge: Charge = self._charge("address", "address", address, "address")
         return charge
 
     def _of_client(self, client: str, operation: str | None) -> list[Charge]:
-        charges = [self._charge("client", self._client, "client", client, "client")]
+        charges = [self._charge("client", "client", client, "client")]
         if operation is not None:
-            charges.append(self._charge("endpoint", self._endpoint, "client", client, operation))
+            charges.append(self._charge("endpoint", "client", client, operation))
         return charges
 
 
