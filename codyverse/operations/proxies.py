@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from flask import Flask, request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from codyverse.errors import MalformedInput
 
@@ -24,6 +24,7 @@ _HOST = re.compile(
     rf"(?P<name>{_LABEL}(\.{_LABEL})*\.?|\[(?P<v6>[0-9a-f]*:[0-9a-f.:]+)\])(:(?P<port>[1-9][0-9]{{0,4}}))?", re.ASCII | re.I
 )
 
+LONGEST_ADDRESS = 45  # an IPv6 address that ends with one of IPv4
 _FORWARDED = "codyverse.forwarded"  # in the environment of a request that a proxy says to have handed on
 
 
@@ -43,6 +44,11 @@ def host_name(host: str) -> str:
 
 def _address(text: str) -> str | None:
     """Return an IP address in its one usual spelling, None for what is none."""
+    return _spelled(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(4096)  # a proxy's clients come again
+def _spelled(text: str) -> str | None:
     try:
         address = ip_address(text)
     except ValueError:
@@ -82,9 +88,9 @@ class _Believed:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         for name, read in _READERS.items():
-            told = environ.pop(name, None)
-            if told is None:
+            if name not in environ:
                 continue
+            told = environ.pop(name)
             environ[_FORWARDED] = True
             values = told.split(",")
             if not 0 < self._trusted <= len(values):
@@ -93,6 +99,7 @@ class _Believed:
             believed = read(text)
             if believed is not None:
                 environ[name] = believed
+                _apply(environ, name, believed)
             elif name == "HTTP_X_FORWARDED_HOST" and text:
                 environ["HTTP_HOST"] = text  # the client's own Host header, handed on: refused as if it had come directly
         return self._app(environ, start_response)
@@ -100,7 +107,19 @@ class _Believed:
 
 def believing(app: WSGIApplication, trusted: int) -> WSGIApplication:
     """Return an application that is asked with the address, scheme and host that so many trusted proxies tell."""
-    return _Believed(ProxyFix(app, x_for=1, x_proto=1, x_host=1) if trusted else app, trusted)
+    return _Believed(app, trusted)
+
+
+def _apply(environ: WSGIEnvironment, name: str, value: str) -> None:
+    """Put what is believed where WSGI has it, as Werkzeug's ProxyFix does."""
+    if name == "HTTP_X_FORWARDED_FOR":
+        environ["REMOTE_ADDR"] = value
+    elif name == "HTTP_X_FORWARDED_PROTO":
+        environ["wsgi.url_scheme"] = value
+    else:
+        environ["HTTP_HOST"] = environ["SERVER_NAME"] = value
+        if ":" in value and not value.endswith("]"):
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = value.rsplit(":", 1)
 
 
 def came_directly() -> bool:

@@ -61,6 +61,7 @@ class Loop:
         """`released` hears of every connection that is gone."""
         self.answered_here = 0
         self._cfg = cfg
+        self._keepalive_s = cfg.keepalive  # which gunicorn's object takes long to tell
         self._poller = poller
         self._admission = admission
         self._settings = settings
@@ -263,8 +264,11 @@ class Loop:
             return False
         self.answered_here += 1
         connection.received = bytearray()
-        connection.queue(found.head, found.body)
-        self._send(connection)
+        if connection.answer(found.head, found.body):
+            self._account(connection, 0, 0)
+            self._wait_on(connection, Phase.IDLE, self._keepalive_s)
+        else:
+            self._send(connection)
         if self._access_log is not None:
             sent, seconds = len(found.body), time.perf_counter() - began
             self._access_log.note(

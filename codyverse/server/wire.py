@@ -108,6 +108,18 @@ class Connection:
                 self._unsent.append(memoryview(piece))
                 self.unsent_bytes += len(piece)
 
+    def answer(self, head: bytes, body: bytes) -> bool:
+        """Send an answer when nothing else is unsent; returns whether that was all, the rest is kept. Raises OSError."""
+        try:
+            sent = self.peer.sendmsg((head, body))
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent == len(head) + len(body):
+            return True
+        self.queue(head, body)
+        self._forget(sent)
+        return False
+
     def flush(self) -> bool:
         """Send what the client takes now; returns whether that was all. Raises OSError."""
         while self._unsent:

@@ -42,8 +42,8 @@ class Meter:
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
         self._endpoint = counting.parse(settings.limit_endpoint)
-        items = {"address": self._address, "client": self._client, "endpoint": self._endpoint}
-        self._charge = lru_cache(4096)(lambda policy, *parts: Charge(policy, items[policy], items[policy].key_for(*parts)))
+        self._charge = lru_cache(4096)(lambda policy, item, *parts: Charge(policy, item, item.key_for(*parts)))
+        self._all_charges = lru_cache(4096)(self._of_all)
 
     def address(self, address: str) -> headers.Standing:
         """Count a request against its address; returns how that stands. Raises Exceeded."""
@@ -55,25 +55,25 @@ class Meter:
 
     def all(self, address: str, client: str, operation: str | None) -> list[headers.Standing]:
         """Count a request against its address and, when the client is known, against all that is his. Raises Exceeded."""
-        return self.leases.spend(*self._of_all(address, client, operation))
+        return self.leases.spend(*self._all_charges(address, client, operation))
 
     def all_at_once(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
         """Count like `all`, for who must not wait: returns None, and counts nothing, where Redis would have to be asked."""
         if self._is_local:
             return self.all(address, client, operation)
-        return self.leases.spend_at_hand(*self._of_all(address, client, operation))
+        return self.leases.spend_at_hand(*self._all_charges(address, client, operation))
 
-    def _of_all(self, address: str, client: str, operation: str | None) -> list[Charge]:
-        return [self._of_address(address), *(self._of_client(client, operation) if client else ())]
+    def _of_all(self, address: str, client: str, operation: str | None) -> tuple[Charge, ...]:
+        return (self._of_address(address), *(self._of_client(client, operation) if client else ()))
 
     def _of_address(self, address: str) -> Charge:
-        charge: Charge = self._charge("address", "address", address, "address")
+        charge: Charge = self._charge("address", self._address, "address", address, "address")
         return charge
 
     def _of_client(self, client: str, operation: str | None) -> list[Charge]:
-        charges = [self._charge("client", "client", client, "client")]
+        charges = [self._charge("client", self._client, "client", client, "client")]
         if operation is not None:
-            charges.append(self._charge("endpoint", "client", client, operation))
+            charges.append(self._charge("endpoint", self._endpoint, "client", client, operation))
         return charges
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from limits import RateLimitItem
@@ -60,6 +60,11 @@ class _Lease:
     remaining: int  # beyond those of this lease
     ends_at: float
     window_ends_at: float
+    quota: int = field(init=False)  # of the item, which reckons them anew whenever it is asked
+    window_s: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quota, self.window_s = self.item.amount, self.item.get_expiry()
 
 
 class Leases:
@@ -90,6 +95,8 @@ class Leases:
                 if lease is None:
                     break
                 told.append(self._spent(charge, lease, now))
+            if len(told) == len(charges):
+                return told
             rest = charges[len(told) :]
             missing = [charge for charge in rest if self._at_hand(charge, now) is None]
         if missing:
@@ -134,8 +141,9 @@ class Leases:
         if lease.unspent == lease.low:
             self._low.add(charge.key)
             self._wake.set()
-        wait_s = max(1, math.ceil(lease.window_ends_at - now))
-        return Standing(charge.policy, charge.item.amount, charge.item.get_expiry(), lease.remaining + lease.unspent, wait_s)
+        wait_s = math.ceil(lease.window_ends_at - now)
+        left = lease.remaining + lease.unspent
+        return Standing(charge.policy, lease.quota, lease.window_s, left, wait_s if wait_s > 1 else 1)
 
     def _take(self, charges: Sequence[Charge], now: float) -> dict[str, Standing]:
         """Take an entry for each, and some more for clients that ask often. Raises Exceeded."""
