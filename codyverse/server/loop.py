@@ -33,6 +33,7 @@ LONGEST_HEAD_BYTES = 65_536
 LONGEST_UPLOAD_BYTES = 4_000_000  # more than any route takes that takes more than others
 RECEIVED_BYTES = 64_000_000  # of requests that are not answered, all connections together
 UNSENT_BYTES = 64_000_000  # of answers that are not read, all connections together
+SMALL_BYTES = 65_536  # what a request may have that is never refused for want of that room
 LINGER_S = 2.0
 
 
@@ -189,15 +190,16 @@ class Loop:
         connection.counted_received, connection.counted_unsent = received, unsent
 
     def _make_room(self) -> None:
-        """End those that have the least time left anyway, until the others have room."""
-        if self._received_bytes <= RECEIVED_BYTES and self._unsent_bytes <= UNSENT_BYTES:
-            return
-        by_deadline = sorted(self._connections, key=lambda each: each.deadline)
-        for connection in by_deadline:
-            if self._received_bytes > RECEIVED_BYTES and connection.counted_received:
-                self.shed(connection)
-            elif self._unsent_bytes > UNSENT_BYTES and connection.counted_unsent:
-                self._drop(connection)
+        """End the largest requests that are not complete, and the answers with the least time left, until others have room."""
+        if self._received_bytes > RECEIVED_BYTES:
+            log.warning("requests that are not complete hold %d bytes: the largest are given up", self._received_bytes)
+            for connection in sorted(self._connections, key=lambda each: -each.counted_received):
+                if self._received_bytes > RECEIVED_BYTES and connection.counted_received:
+                    self.shed(connection)
+        if self._unsent_bytes > UNSENT_BYTES:
+            for connection in sorted(self._connections, key=lambda each: each.deadline):
+                if self._unsent_bytes > UNSENT_BYTES and connection.counted_unsent:
+                    self._drop(connection)
 
     # ---- reading
 
@@ -206,7 +208,10 @@ class Loop:
         if data is None:
             return
         if not data:
-            self._drop(connection)
+            if connection.phase is Phase.BODY:  # who has sent less than announced may still be reading
+                self._refuse(connection, HTTPStatus.BAD_REQUEST)
+            else:
+                self._drop(connection)
             return
         if connection.phase is Phase.IDLE:
             self._wait_on(connection, Phase.HEAD, self._settings.head_deadline_s)
@@ -287,7 +292,7 @@ class Loop:
         self._forget(connection)
         self._account(connection, len(connection.received), 0)  # until it is answered
         connection.phase = Phase.THREAD
-        if self._received_bytes > RECEIVED_BYTES:
+        if self._received_bytes > RECEIVED_BYTES and len(connection.received) > SMALL_BYTES:
             self.shed(connection)
             return
         for _, shed in self._admission.put(klass, connection, since):

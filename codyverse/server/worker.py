@@ -56,15 +56,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     slot: int | None = None  # in `shares`, given by the master
     front: Front | None = None
+    _told_to_stop_at: float | None = None  # which may be before the application is loaded
+    _ends = False
+    _next_tick = 0.0
 
     # ---- gunicorn's hooks
 
     def load_wsgi(self) -> None:
         """Load the application, and look for what it has left for the worker."""
         super().load_wsgi()
-        self._told_to_stop_at: float | None = None
-        self._ends = False
-        self._next_tick = 0.0
         self._most_requests: float = self.max_requests  # type: ignore[has-type]
         if not _is_usual(self.cfg):
             return
@@ -77,10 +77,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop (SIGTERM)."""
+        if self._told_to_stop_at is None:
+            self._told_to_stop_at = time.monotonic()
         if self.front is None:
             super().handle_exit(sig, frame)
-        elif self._told_to_stop_at is None:
-            self._told_to_stop_at = time.monotonic()
+        else:
             self.method_queue.defer(lambda: None)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:

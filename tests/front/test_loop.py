@@ -434,18 +434,26 @@ def test_requests_that_are_not_complete_have_so_much_room(served, monkeypatch):
     second = served.connect(large + b"x" * 400)
     served.pass_time(0.1)
     assert not has_ended(first) and not has_ended(second)
-    first.settimeout(10)
+    second.settimeout(10)
     second.sendall(b"x" * 200)
     served.turn()
     served.pass_time(0.1)
-    assert_refused(first, 503)
-    assert not has_ended(second)
-    assert served.loop._received_bytes == len(large) + 600
+    assert_refused(second, 503)  # the larger one, though the other has less time left
+    assert not has_ended(first)
+    assert served.loop._received_bytes == len(large) + 400
+
+
+def test_a_small_request_is_served_however_much_others_hold(served, monkeypatch):
+    monkeypatch.setattr(looping, "RECEIVED_BYTES", 1000)
+    served.connect(POST.replace(b"10", b"5000") + b"x" * 2000)
+    served.connect(MISS)
+    assert served.waiting() == 1
 
 
 def test_complete_requests_take_room_until_they_are_answered(served, monkeypatch):
     """Or a thousand of them would wait with four million bytes each."""
     monkeypatch.setattr(looping, "RECEIVED_BYTES", 1000)
+    monkeypatch.setattr(looping, "SMALL_BYTES", 100)
     large = POST.replace(b"10", b"400") + b"x" * 400
     clients = [served.connect(large) for _ in range(3)]
     assert_refused(clients[2], 503, keeps=True)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from gunicorn.workers.gthread import PollableMethodQueue
 
+from codyverse.server.worker import Worker
 from tests.faults.completions import FULL
 from tests.faults.load import Load
 from tests.front.raw_client import RawClient
@@ -371,3 +373,13 @@ def test_it_ends_at_once_when_told_to(tmp_path, sqlite_template, number):
             assert server.process.wait(15) == 0, "it waits for a request that takes 30 s"
             assert busy.is_over() and idle.is_over()
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_a_worker_that_is_told_to_stop_while_it_loads_does_not_serve_for_ever():
+    worker = Worker.__new__(Worker)
+    worker.alive = True
+    worker.method_queue = PollableMethodQueue()
+    worker.method_queue.init()
+    worker.handle_exit(signal.SIGTERM, None)
+    worker.method_queue.close()
+    assert worker._told_to_stop_at is not None
