@@ -124,7 +124,7 @@ def check(plan: Plan) -> None:
         seen.add(str(one.address))
     if plan.strategy == "roundrobin" and any(one.weight for one in everyone):
         raise CommandError("With --strategy roundrobin all servers have the same weight; use weighted.")
-    if plan.metrics_port in {int(bound.rpartition(":")[2]) for bound in (plan.bind, plan.plain)}:
+    if plan.metrics_port in {int(bound.rpartition(":")[2]) for bound in (plan.bind, plan.plain) if bound}:
         raise CommandError(f"Port {plan.metrics_port} cannot be that of visitors and that of the metrics.")
     if not _USER.fullmatch(plan.user):
         raise CommandError(f"The account is {plan.user!r}, which cannot be one.")
