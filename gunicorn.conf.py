@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from codyverse.server import access_log, lifecycle, replacement, startup
-from codyverse.server.worker import shares
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
@@ -68,13 +67,13 @@ def when_ready(server):
 
 
 def pre_fork(server, worker):
-    """Give the worker its places in what the workers share."""
+    """Give the worker its slot in what the workers share."""
     lifecycle.before_fork(worker)
 
 
-def child_exit(server, worker):
-    """Forget a worker that has ended."""
-    shares.free(worker)
+def post_fork(server, worker):
+    """Let the worker be told to stop."""
+    lifecycle.forked()
 
 
 def worker_exit(server, worker):

@@ -20,6 +20,7 @@ from benchmarks import bench, cases, history, load, place, results
 from benchmarks.results import Table
 from codyverse.accounts import passwords
 from codyverse.database import Database
+from codyverse.operations.limits.shared import REDIS_PREFIX
 from tests.server import Server
 
 LEARNERS = 100_000
@@ -61,13 +62,13 @@ def sizes(database: Database, learners: int) -> list[Row]:
     return rows
 
 
-def served(seconds: float) -> tuple[list[Row], list[Row]]:
-    """Return what each process takes after that many seconds of visits, and what Redis does."""
+def served(seconds: float, **chosen: Any) -> tuple[list[Row], list[Row]]:
+    """Return what each process takes after that many seconds of visits, with the settings chosen, and what Redis does."""
     with ExitStack() as stack:
         path, url = stack.enter_context(place.folder()), stack.enter_context(place.postgresql_database())
         address = stack.enter_context(bench.redis())
         ground = stack.enter_context(cases.ground(path, url, learners=VISITORS))
-        server = stack.enter_context(place.service(path, url, redis_url=address))
+        server = stack.enter_context(place.service(path, url, redis_url=address, **chosen))
         people = load.Population(ground.first, ground.first + VISITORS - 1, ground.people())
         outcome = load.run(server.port, seconds, people, connections=100, a_minute=12_000)
         seen = {"requests": outcome.requests, "failed": outcome.failed}
@@ -76,7 +77,7 @@ def served(seconds: float) -> tuple[list[Row], list[Row]]:
 
 def kept(client: redis.Redis) -> list[Row]:
     """Return how many counters and entries of the cache Redis has, and what one of each takes."""
-    counters = list(client.scan_iter(match="codyverse:limits:*", count=1000))
+    counters = list(client.scan_iter(match=f"{REDIS_PREFIX}:*", count=1000))
     entries = list(client.scan_iter(match="{codyverse:cache:*}:entry:*", count=1000))
     clients = {found[0] for key in counters if (found := ACCOUNT.search(key))}
     return [

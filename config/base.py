@@ -24,6 +24,7 @@ DATABASES = ("sqlite", "postgres", "postgresql", "postgresql+psycopg2")
 LIMIT = re.compile(r"[1-9][0-9]{0,8} per ([1-9][0-9]{0,5} )?(second|minute|hour|day)s?")
 A_YEAR_S = 366 * 24 * 60 * 60
 HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+HOST = re.compile(rf"\.?{HOST_LABEL}(?:\.{HOST_LABEL})*|\[[0-9a-f:.]+\]")
 ORIGIN = re.compile(rf"(https?://)(\*\.)?({HOST_LABEL}(?:\.{HOST_LABEL})*)(:[0-9]{{1,5}})?\Z")  # as a browser writes it
 ADDRESSES_LOGGED = ("full", "masked", "none")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -52,6 +53,13 @@ def usable_origins(origins: tuple[str, ...]) -> None:
 def _is_written_port(scheme: str, port: str | None) -> bool:
     """Say whether a browser would write this port behind an origin: never the scheme's own."""
     return port is None or (0 < int(port[1:]) < 65536 and port != {"http://": ":80", "https://": ":443"}[scheme])
+
+
+def usable_hosts(hosts: tuple[str, ...]) -> None:
+    """Raise ValidationError for what is no name or address of a host, perhaps with a dot before it."""
+    for host in hosts:
+        if not HOST.fullmatch(host):
+            raise ValidationError(f"{host} is no host such as learn.example.org, .example.org or [2001:db8::1], in lower case.")
 
 
 def usable_redis_url(text: str) -> None:
@@ -161,6 +169,11 @@ class Settings:
         0,
         "How many proxies stand before the server and set X-Forwarded-For, -Proto and -Host. With 0 these are ignored.",
         validate.Range(min=0, max=10),
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "Hosts that requests may be addressed to, without a port; .example.org: this one and all below it. Empty: any.",
+        usable_hosts,
     )
     https: bool = setting(True, "Send browsers that come over plain HTTP to HTTPS, and tell them to stay there (HSTS).")
     hsts_seconds: int = setting(

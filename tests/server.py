@@ -46,6 +46,7 @@ class Server:
             "CODYVERSE_ENV": "testing",
             "CODYVERSE_INSTANCE_PATH": str(folder),
             "CODYVERSE_DATABASE_URL": database_url,
+            "CODYVERSE_DRAIN_S": "0",  # no balancer has to notice that it stops; tests of stopping choose what they need
             **{f"CODYVERSE_{name.upper()}": value for name, value in settings.items()},
         }
         self._log = folder / "server.log"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from flask import Flask
 
 from codyverse.operations import limits
-from codyverse.operations.limits import addresses, headers
+from codyverse.operations.limits import addresses
 from codyverse.operations.limits.leases import Exceeded
-from codyverse.server.responses import Headers
-from codyverse.server.shell import Refused
+from codyverse.server.shell import UNTOLD, Refused, Told
 
 STATIC = "/static/"
 KNOWN_S = 30.0
@@ -49,21 +49,19 @@ class Clients:
 
 def count(
     app: Flask, known: Clients, address: str, authorization: str, cookie: str, rule: str, waits: bool
-) -> Headers | Refused | None:
-    """Count a hit of a rule; returns the headers that tell about it.
+) -> Told | Refused | None:
+    """Count a hit of a rule; returns what is to be told of it.
 
     None for credentials that are not known, and, for who does not wait, when another server would have to be asked.
     """
     found = limits.of(app)
     if found is None:
-        return []
-    address = addresses.counted(address)
-    is_operation = rule.startswith(limits.API)
-    is_file = rule.startswith(STATIC)
+        return UNTOLD
+    is_file, operation = _kind(rule)
     client = known.client(authorization, cookie) if (authorization or cookie) and not is_file else NOBODY
     if client is None:
         return None
-    operation = limits.operation("GET", rule) if is_operation else None
+    address = addresses.counted(address)
     meter = found.meter
     try:
         told = (meter.all if waits else meter.all_at_once)(address, "" if is_file else client or address, operation)
@@ -71,4 +69,10 @@ def count(
         return Refused(error.standing)
     if told is None:
         return None
-    return headers.fields(min(told, key=lambda standing: standing.remaining)) if is_operation else []
+    return told if operation is not None else UNTOLD
+
+
+@lru_cache(1024)
+def _kind(rule: str) -> tuple[bool, str | None]:
+    """Return whether a rule is that of files, and its operation if it is one of the API."""
+    return rule.startswith(STATIC), limits.operation("GET", rule) if rule.startswith(limits.API) else None

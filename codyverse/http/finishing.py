@@ -28,8 +28,8 @@ from codyverse.http import clients, counting
 from codyverse.operations import components, compression, cors, limits, metrics
 from codyverse.operations.cache.generations import Generations
 from codyverse.operations.cache.reading import Reading, reading
-from codyverse.server.responses import LARGEST_BYTES, Compressors, Headers, Responses
-from codyverse.server.shell import FINISHED, REFUSED, Duties, Finished, Refused, Shell
+from codyverse.server.responses import LARGEST_BYTES, Compressors, Responses
+from codyverse.server.shell import FINISHED, REFUSED, Duties, Finished, Refused, Shell, Told
 from config import Settings
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Duties(Duties):
         self._admitted = lru_cache(1024)(self._is_admitted)
         self._metrics = metrics.of(app)
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Told | Refused | None:
         return counting.count(self._app, self._known, address, authorization, cookie, rule, waits)
 
     def encoding(self, accepted: str) -> str:

@@ -9,7 +9,8 @@ from flask import Flask, current_app
 
 from codyverse.extensions import database
 from codyverse.learning import content
-from codyverse.learning.service import catalogue as service
+from codyverse.learning.service.catalogue import Report, import_catalogue
+from codyverse.learning.service.export import Written, export_catalogue
 from codyverse.operations.commands import CommandError, Group
 
 group = Group("content", help="Check, import and export the catalogue.")
@@ -36,7 +37,7 @@ def import_(folder: Path | None) -> None:
     except content.Faulty as error:
         _exit_if_faulty(folder, error.faults)
         raise
-    report = service.import_catalogue(database, read)
+    report = import_catalogue(database, read)
     returned = f"{report.returned} returned, " if report.returned else ""
     click.echo(
         f"{_courses(report)}: {report.new} new, {report.changed} changed, {returned}{report.retired} retired, "
@@ -53,7 +54,7 @@ def import_(folder: Path | None) -> None:
 def export(folder: Path) -> None:
     """Write the catalogue that learners see into FOLDER, which must be empty or missing, byte for byte as it was imported."""
     try:
-        report = service.export_catalogue(database, folder)
+        report = export_catalogue(database, folder)
     except OSError as error:
         raise CommandError(f"{click.format_filename(folder)} cannot be written: {error.strerror}") from None
     click.echo(f"{_courses(report)} written to {click.format_filename(folder)}")
@@ -74,7 +75,7 @@ def _exit_if_faulty(folder: Path, faults: list[content.Fault]) -> None:
         raise SystemExit(1)
 
 
-def _courses(report: service.Report) -> str:
+def _courses(report: Report | Written) -> str:
     return (
         f"{report.courses} {'course' if report.courses == 1 else 'courses'}, "
         f"{report.lessons} {'lesson' if report.lessons == 1 else 'lessons'}"

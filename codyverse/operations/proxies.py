@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ _HOST = re.compile(
     rf"(?P<name>{_LABEL}(\.{_LABEL})*\.?|\[(?P<v6>[0-9a-f]*:[0-9a-f.:]+)\])(:(?P<port>[1-9][0-9]{{0,4}}))?", re.ASCII | re.I
 )
 
+PROBED = frozenset({"/livez", "/readyz"})  # by balancers, which know servers by their addresses
 LONGEST_ADDRESS = 45  # an IPv6 address that ends with one of IPv4
 _FORWARDED = "codyverse.forwarded"  # in the environment of a request that a proxy says to have handed on
 
@@ -42,13 +43,16 @@ def host_name(host: str) -> str:
     return found["name"] if found else host
 
 
+def is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    """Say whether a Host header names one of these hosts, or one below those that begin with a dot; of none: all do."""
+    name = host_name(host).lower().removesuffix(".")
+    return not allowed or any(name == each.removeprefix(".") or (each[0] == "." and name.endswith(each)) for each in allowed)
+
+
 def _address(text: str) -> str | None:
     """Return an IP address in its one usual spelling, None for what is none."""
-    return _spelled(text) if len(text) <= LONGEST_ADDRESS else None
-
-
-@lru_cache(4096)  # a proxy's clients come again
-def _spelled(text: str) -> str | None:
+    if len(text) > LONGEST_ADDRESS:
+        return None
     try:
         address = ip_address(text)
     except ValueError:
@@ -85,24 +89,28 @@ class _Believed:
     def __init__(self, app: WSGIApplication, trusted: int) -> None:
         self._app = app
         self._trusted = trusted
+        self._told = lru_cache(4096)(self._read)  # a proxy's clients come again
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        for name, read in _READERS.items():
+        for name in _READERS:
             if name not in environ:
                 continue
-            told = environ.pop(name)
             environ[_FORWARDED] = True
-            values = told.split(",")
-            if not 0 < self._trusted <= len(values):
-                continue
-            text = values[-self._trusted].strip()
-            believed = read(text)
+            believed, text = self._told(name, environ.pop(name))
             if believed is not None:
                 environ[name] = believed
                 _apply(environ, name, believed)
             elif name == "HTTP_X_FORWARDED_HOST" and text:
                 environ["HTTP_HOST"] = text  # the client's own Host header, handed on: refused as if it had come directly
         return self._app(environ, start_response)
+
+    def _read(self, name: str, told: str) -> tuple[str | None, str]:
+        """Return what is believed of a header, and what the outermost of the trusted proxies wrote."""
+        values = told.split(",")
+        if not 0 < self._trusted <= len(values):
+            return None, ""
+        text = values[-self._trusted].strip()
+        return _READERS[name](text), text
 
 
 def believing(app: WSGIApplication, trusted: int) -> WSGIApplication:
@@ -128,20 +136,23 @@ def came_directly() -> bool:
     return _FORWARDED not in request.environ and not any(name.startswith(told) for name in request.environ)
 
 
-def _refuse_bad_host() -> None:
+def _refuse_bad_host(allowed: tuple[str, ...]) -> None:
     host = request.environ.get("HTTP_HOST")
     if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":  # a balancer's probe
         return
     if host is None or not is_host(host):
         raise MalformedInput("The Host header is missing or names no host.", {"Host": ["Not the name of a host."]})
+    if not is_allowed(host, allowed) and request.path not in PROBED:
+        raise MalformedInput("The Host header names a host that is not served here.", {"Host": ["Not a host of this service."]})
 
 
 def init_app(app: Flask) -> None:
-    """Believe the proxies that the settings name, nobody else, and refuse what is addressed to no possible host.
+    """Believe the proxies that the settings name, nobody else, and refuse what is addressed to no possible, or no allowed, host.
 
     With X-Forwarded-Prefix nobody could agree on the paths of the service, so it is never believed.
     """
-    app.wsgi_app = believing(app.wsgi_app, app.config["CODYVERSE"].trusted_proxies)  # type: ignore[method-assign, assignment]
+    settings = app.config["CODYVERSE"]
+    app.wsgi_app = believing(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     # Werkzeug would answer `//lessons/1` with a redirect to an absolute address, made from the Host header.
     app.url_map.merge_slashes = False
-    app.before_request(_refuse_bad_host)
+    app.before_request(partial(_refuse_bad_host, settings.allowed_hosts))  # before anything that sends somebody to it

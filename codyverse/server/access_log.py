@@ -1,8 +1,8 @@
 """The access log: one JSON line a request, written off the request's path.
 
-A request only appends to a queue. A thread makes lines and writes some at a time, never more than PIPE_BUF bytes, which the
-system hands over as a whole: so the lines of several processes never mix. Between these pieces it lets go of the interpreter,
-which a long batch would keep from the requests.
+A request only makes its line, in a microsecond, and puts it into a queue. A thread writes some at a time, as many as the system
+hands over as a whole, so that the lines of several processes never mix: PIPE_BUF bytes to a pipe; to a file, which Linux locks
+for each write, more.
 
 Nothing waits for the log and nothing fails with it. What finds the queue full, or cannot be written, is lost and counted.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import stat
 import threading
 import time
 from collections import deque
@@ -22,11 +23,12 @@ from typing import Any
 from gunicorn import glogging
 
 from codyverse.operations import components, tallies
-from codyverse.server.access_lines import LONGEST_AGENT, LONGEST_PATH, Answered, line, masked
+from codyverse.server.access_lines import LONGEST_AGENT, LONGEST_PATH, line, masked
 from config import Settings
 
 OFF, STANDARD_OUTPUT = ("", "off"), "-"
 EVERY_S = 0.1
+FILE_PIECE_BYTES = 65_536
 QUEUE = 20_000  # lines, some 10 MB; twice what a worker makes in that time at its best
 CLOSING_S = 2.0  # for the last lines, which a pipe that nobody reads would never take
 
@@ -52,7 +54,7 @@ class AccessLog:
         self._shown = _SHOWN[addresses]
         self._count = count
         self._clock = clock
-        self._queue: deque[tuple[Any, ...]] = deque()
+        self._queue: deque[str] = deque()
         self._begins = threading.Lock()
         self._pid = 0
         self._ended = threading.Event()
@@ -67,8 +69,14 @@ class AccessLog:
         if len(self._queue) >= QUEUE:
             self._count(DROPPED, 1)
             return
-        path, agent = path[:LONGEST_PATH], agent[:LONGEST_AGENT]  # or a flood of long ones would fill the memory
-        self._queue.append((self._clock(), method, path, status, sent_bytes, seconds, address, request_id, agent))
+        try:
+            path, agent, shown = path[:LONGEST_PATH], agent[:LONGEST_AGENT], self._shown(address)
+            made = line(self._clock(), method, path, status, sent_bytes, seconds, shown, request_id, agent, self._pid)
+        except Exception:  # nothing fails with the log
+            log.exception("the access log lost a line")
+            self._count(DROPPED, 1)
+        else:
+            self._queue.append(made)
 
     def reopen(self) -> None:
         """Go on in a new file, the old one having been moved away. A signal's handler may call this: the thread does it."""
@@ -105,27 +113,27 @@ class AccessLog:
 
     def _write_all(self) -> None:
         all_lines = written = 0
-        for piece, lines in self._pieces(len(self._queue), os.getpid()):
+        for piece, lines in self._pieces(len(self._queue), self._file.piece_bytes()):
             all_lines += lines
             written += self._file.append(piece)
         for name, amount in ((WRITTEN, written), (DROPPED, all_lines - written)):
             if amount:
                 self._count(name, amount)
 
-    def _pieces(self, lines: int, pid: int) -> Iterator[tuple[bytes, int]]:
-        """Take lines from the queue; yields as many as are written at once, and their number."""
-        taken: list[bytes] = []
+    def _pieces(self, lines: int, most: int) -> Iterator[tuple[bytes, int]]:
+        """Take lines from the queue; yields as many as fit into a piece of so many bytes, and their number."""
+        taken: list[str] = []
         size = 0
         for _ in range(lines):
-            answered = Answered(*self._queue.popleft())
-            text = line(answered, self._shown(answered.address), pid)
-            if taken and size + len(text) >= select.PIPE_BUF:  # one byte is for ending a torn line
-                yield b"".join(taken), len(taken)
+            text = self._queue.popleft()
+            longest = len(text) if text.isascii() else 2 * len(text)  # all that clients send is Latin-1
+            if taken and size + longest >= most:  # one byte is for ending a torn line
+                yield "".join(taken).encode(), len(taken)
                 taken, size = [], 0
             taken.append(text)
-            size += len(text)
+            size += longest
         if taken:
-            yield b"".join(taken), len(taken)
+            yield "".join(taken).encode(), len(taken)
 
 
 class _File:
@@ -137,6 +145,13 @@ class _File:
         self._write = write
         self._descriptor = -1
         self._is_torn = self._fails = False
+
+    def piece_bytes(self) -> int:
+        """Return how many bytes are written as a whole."""
+        with suppress(OSError):
+            if stat.S_ISREG(os.fstat(self._opened()).st_mode):
+                return FILE_PIECE_BYTES
+        return select.PIPE_BUF
 
     def append(self, piece: bytes) -> int:
         """Write lines; returns how many of them are whole in the file."""

@@ -8,7 +8,6 @@ one may only ever know less than the other.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -17,13 +16,12 @@ END = b"\r\n\r\n"
 # What `plain` reads, less than gunicorn.conf.py allows: a longer head is gunicorn's.
 LONGEST_PLAIN_BYTES = 4_000
 MOST_PLAIN_FIELDS = 60
+MOST_KEPT, LONGEST_KEPT_BYTES = 2_000, 200  # header lines, some 1 MB
 
 # Targets and values hold printable ASCII only; no escapes, no `//`, no `/.`, about which parsers have ideas of their own. The
-# groups are possessive: there is one way to read a head, so there is nothing to go back for.
-_PLAIN = re.compile(
-    rb"(GET|HEAD) (/[A-Za-z0-9._~!$&'()*+,;=:@/-]*+)(?:\?([A-Za-z0-9._~!$&'()*+,;=:@/?%-]*+))? HTTP/1\.1\r\n"
-    rb"((?:[A-Za-z0-9-]++: [\x21-\x7e](?:[\x20-\x7e]*+(?<! ))?\r\n)++)\r\n"
-)
+# groups are possessive: there is one way to read a line, so there is nothing to go back for.
+_REQUEST = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9._~!$&'()*+,;=:@/-]*+)(?:\?([A-Za-z0-9._~!$&'()*+,;=:@/?%-]*+))? HTTP/1\.1")
+_FIELD = re.compile(rb"[A-Za-z0-9-]++: [\x21-\x7e](?:[\x20-\x7e]*+(?<! ))?")
 # A body, a change of protocol, or something about this connection only.
 _NOT_PLAIN = frozenset(
     {
@@ -31,6 +29,7 @@ _NOT_PLAIN = frozenset(
         *("HTTP_UPGRADE", "HTTP_HTTP2_SETTINGS", "HTTP_PROXY_CONNECTION", "HTTP_KEEP_ALIVE", "HTTP_PROXY"),
     }
 )
+_CREDENTIALS = ("HTTP_AUTHORIZATION", "HTTP_COOKIE")
 
 _TARGET = re.compile(rb"(?:\r\n)?([!-~]{1,20}) ([!-~]+) HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*(?=\r\n)", re.I)
@@ -53,34 +52,52 @@ class Outline(NamedTuple):
     started: str | None
 
 
-@lru_cache(1024)
-def _variable(name: str) -> str:
-    return "HTTP_" + name.upper().replace("-", "_")
+class _Fields(dict[bytes, tuple[str, str]]):
+    """Header lines that were read, as WSGI variables: browsers send the same ones again and again.
+
+    No credentials and no long lines are kept, and when there are MOST_KEPT it begins anew.
+    """
+
+    def __missing__(self, line: bytes) -> tuple[str, str]:
+        """Read a line. Raises KeyError when it is not plain."""
+        if _FIELD.fullmatch(line) is None:
+            raise KeyError(line)
+        name, _, value = line.decode("ascii").partition(": ")
+        variable = "HTTP_" + name.upper().replace("-", "_")
+        if variable in _NOT_PLAIN:
+            raise KeyError(line)
+        if variable not in _CREDENTIALS and len(line) <= LONGEST_KEPT_BYTES:
+            if len(self) >= MOST_KEPT:
+                self.clear()
+            self[line] = variable, value
+        return variable, value
+
+
+_fields = _Fields()
 
 
 def plain(head: bytes) -> dict[str, Any] | None:
     """Return the WSGI variables that a head consists of, None when there is any doubt about it."""
-    if len(head) > LONGEST_PLAIN_BYTES:
+    if len(head) > LONGEST_PLAIN_BYTES or not head.endswith(END):
         return None
-    found = _PLAIN.fullmatch(head)
-    if found is None:
+    first, *lines = head[: -len(END)].split(b"\r\n")
+    request = _REQUEST.fullmatch(first)
+    if request is None or len(lines) > MOST_PLAIN_FIELDS:
         return None
-    method, path, query, fields = (part.decode("ascii") if part else "" for part in found.groups())
-    if "//" in path or "/." in path:
+    method, path, query = request.groups()
+    if b"//" in path or b"/." in path:
         return None
-    lines = fields.split("\r\n")
-    lines.pop()
-    environ: dict[str, Any] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        environ[_variable(name)] = value
-    if len(environ) != len(lines) or len(lines) > MOST_PLAIN_FIELDS or not _NOT_PLAIN.isdisjoint(environ):
+    try:
+        environ: dict[str, Any] = dict(map(_fields.__getitem__, lines))
+    except KeyError:
         return None
-    if "HTTP_HOST" not in environ or environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
+    if len(environ) != len(lines) or "HTTP_HOST" not in environ:
         return None
-    environ["REQUEST_METHOD"] = method
-    environ["PATH_INFO"] = path
-    environ["QUERY_STRING"] = query
+    if "HTTP_CONNECTION" in environ and environ["HTTP_CONNECTION"].lower() != "keep-alive":
+        return None
+    environ["REQUEST_METHOD"] = method.decode("ascii")
+    environ["PATH_INFO"] = path.decode("ascii")
+    environ["QUERY_STRING"] = query.decode("ascii") if query else ""
     return environ
 
 

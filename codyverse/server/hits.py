@@ -14,8 +14,8 @@ from typing import Any
 from gunicorn import SERVER
 from gunicorn.util import http_date
 
+from codyverse.operations import request_ids
 from codyverse.server import heads
-from codyverse.server.responses import Headers, as_sent
 from codyverse.server.shell import Hit, Refused
 
 Address = tuple[str, int] | str | bytes | None
@@ -62,10 +62,10 @@ class Hits:
         hit = self._hit(environ, None)
         if not isinstance(hit, Hit):
             return hit
-        told: Headers = [*hit.counted, ("X-Request-ID", request_id)]
-        sent = b"".join((self._first_lines(hit.status), hit.variant.block(), as_sent(told), b"\r\n"))
+        last_lines = f"{hit.told.lines()}{request_ids.HEADER}: {request_id}\r\n\r\n"
+        answer = b"".join((self._first_lines(hit.status), hit.variant.block(), last_lines.encode("ascii")))
         method, path, agent = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_USER_AGENT", "")
-        return Answer(sent, hit.body, method, path, int(hit.status[:3]), environ["REMOTE_ADDR"], request_id, agent)
+        return Answer(answer, hit.body, method, path, int(hit.status[:3]), environ["REMOTE_ADDR"], request_id, agent)
 
     def _first_lines(self, status: str) -> bytes:
         second = int(self._clock())

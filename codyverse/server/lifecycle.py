@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gc
+import signal
 from typing import Any
 
 from codyverse.operations import components
 from codyverse.server import access_log, replacement, watchdog
-from codyverse.server.worker import shares
 
 
 def before_fork(worker: Any) -> None:
-    """Give a worker its places in what the workers share; in the master."""
-    worker.slot = shares.take(worker)
-    replacement.roster.take(worker.age)
+    """Give a worker its slot in what the workers share; in the master."""
+    worker.slot = replacement.roster.take(worker.age)
+
+
+def forked() -> None:
+    """Let the worker be told to stop, and hear whether it was already: as long as it has begun nothing that just ends it."""
+    for number in replacement.STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, replacement.STOPPING)
 
 
 def begun(worker: Any) -> None:

@@ -26,13 +26,15 @@ from typing import Any
 
 from gunicorn.errors import HaltServer
 
+from codyverse.server.shares import SLOTS, shares
+
 log = logging.getLogger("codyverse.performance")
 
-SLOTS = 256
 _MASTER, _WANTED = SLOTS, SLOTS + 1  # words behind the slots: who lets workers leave, and how many there should be
 _WORDS = SLOTS + 2
 ASKS_AGAIN_S = 1.0
 TRIES_AGAIN_S = 5.0  # with a worker after one that could not start
+STOPPING = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)  # what tells a worker to end
 
 
 class State(IntEnum):
@@ -52,22 +54,27 @@ ANSWERING = (State.SERVING, State.ASKING, State.NEXT)
 class Roster:
     """The slots of a master's workers. A worker is known by its age, a number that gunicorn gives once."""
 
-    def __init__(self) -> None:
+    def __init__(self, freed: Callable[[int], None]) -> None:
+        """`freed` hears of every slot whose worker has ended: what it wrote elsewhere must not outlive it."""
+        self._freed = freed
         self._words = memoryview(mmap.mmap(-1, 8 * _WORDS)).cast("q")
         self._slots: dict[int, int] = {}
 
-    def take(self, age: int) -> None:
-        """Give a worker a slot if there is one; for the master, before it forks."""
+    def take(self, age: int) -> int | None:
+        """Give a worker a slot and return it, None when there is none; for the master, before it forks."""
         taken = set(self._slots.values())
         slot = next((number for number in range(SLOTS) if number not in taken), None)
         if slot is not None:
             self._slots[age] = slot
             self._words[slot] = State.STARTING
+        return slot
 
     def keep(self, ages: Collection[int]) -> None:
         """Take the slots of all others back; for the master."""
         for age in [age for age in self._slots if age not in ages]:
-            self._words[self._slots.pop(age)] = State.FREE
+            slot = self._slots.pop(age)
+            self._words[slot] = State.FREE
+            self._freed(slot)
 
     def state(self, age: int) -> State:
         """Return what a worker does; FREE for one that has no slot."""
@@ -106,7 +113,7 @@ class Roster:
         self._words[_MASTER], self._words[_WANTED] = master, wanted
 
 
-roster = Roster()  # made in the master, which imports this before it forks
+roster = Roster(shares.clear)  # made in the master, which imports this before it forks
 
 
 def attend(server: Any, roster: Roster = roster) -> None:
@@ -116,6 +123,7 @@ def attend(server: Any, roster: Roster = roster) -> None:
     """
     attendant = _Attendant(server, roster)
     server.manage_workers, server.reap_workers = attendant.manage_workers, attendant.reap_workers
+    server.spawn_worker = attendant.spawn_worker
 
 
 class _Attendant:
@@ -124,13 +132,13 @@ class _Attendant:
     def __init__(self, server: Any, roster: Roster) -> None:
         self._server = server
         self._roster = roster
-        self._manage, self._reap = server.manage_workers, server.reap_workers
+        self._manage, self._reap, self._spawn = server.manage_workers, server.reap_workers, server.spawn_worker
         self._waits_until = -math.inf
 
     def manage_workers(self) -> None:
         """Keep up as many workers as there should be, and one more for each that leaves."""
         server, roster = self._server, self._roster
-        roster.keep({worker.age for worker in server.WORKERS.values()})
+        self._forget_the_ended()
         roster.choose_next()
         wanted, leaving = server.num_workers, roster.count(State.NEXT, State.LEAVING)
         roster.attended(os.getpid(), wanted)
@@ -144,17 +152,29 @@ class _Attendant:
 
     def reap_workers(self) -> None:
         """Hear which workers have ended. While any serves, one that cannot start does not stop them all: it is tried again."""
-        workers = self._server.WORKERS
-        before = dict(workers)
         try:
             self._reap()
         except HaltServer as halt:
+            self._forget_the_ended()
             if not self._roster.count(*ANSWERING, State.LEAVING):
                 raise
             self._waits_until = time.monotonic() + TRIES_AGAIN_S
             log.error("a new worker did not start, the others go on: %s", halt.reason)
-            for pid in before.keys() - workers.keys():
-                self._server.cfg.child_exit(self._server, before[pid])
+        self._forget_the_ended()  # gunicorn hears of some in a loop of its own, while it reloads
+
+    def spawn_worker(self) -> Any:
+        """Begin a worker; what tells it to stop is held back until it hears (see `lifecycle.forked`).
+
+        A new process has its master's handlers, which only put signals into a queue, and nobody reads that of a worker.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            return self._spawn()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _forget_the_ended(self) -> None:
+        self._roster.keep({worker.age for worker in self._server.WORKERS.values()})
 
 
 def wake_master() -> None:

@@ -60,21 +60,42 @@ class Refused:
     why: Any
 
 
+class Told(Protocol):
+    """What an answer tells its client of how it was counted."""
+
+    def fields(self) -> Headers:
+        """Return the headers."""
+
+    def lines(self) -> str:
+        """Return the same as HTTP/1.1 has them."""
+
+
+class _Untold:
+    def fields(self) -> Headers:
+        return []
+
+    def lines(self) -> str:
+        return ""
+
+
+UNTOLD = _Untold()
+
+
 @dataclass(slots=True)
 class Hit:
-    """A kept answer to a request: its headers are the variant's and those that tell how the client was counted."""
+    """A kept answer to a request: its headers are the variant's and those that are told."""
 
     status: str
     variant: Variant
-    counted: Headers
+    told: Told
     body: bytes
 
 
 class Duties(Protocol):
     """What the application does for every request, and the shell for a hit."""
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
-        """Count a hit; returns the headers that tell about it.
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Told | Refused | None:
+        """Count a hit; returns what is to be told of it.
 
         None when the application has to find out who asks or, for who does not wait, when another server has to be asked.
         """
@@ -130,7 +151,7 @@ class Shell:
             if found is not None:
                 environ[REFUSED] = found
             return self._app(environ, start_response)
-        start_response(found.status, found.variant.headers + found.counted)
+        start_response(found.status, found.variant.headers + found.told.fields())
         return [found.body] if found.body else []
 
     def hit(self, environ: WSGIEnvironment, start_response: StartResponse | None = None) -> Hit | Refused | None:
@@ -148,13 +169,13 @@ class Shell:
         began = time.perf_counter()
         get = environ.get
         address, authorization, cookie = get("REMOTE_ADDR", ""), get("HTTP_AUTHORIZATION", ""), get("HTTP_COOKIE", "")
-        counted = self._duties.count(address, authorization, cookie, entry.rule, waits)
-        if counted is None or isinstance(counted, Refused):
-            return counted
+        told = self._duties.count(address, authorization, cookie, entry.rule, waits)
+        if told is None or isinstance(told, Refused):
+            return told
         status, variant = self._choose(key, entry, environ)
         method = environ["REQUEST_METHOD"]
         self._duties.observe(entry.rule, method, int(status[:3]), time.perf_counter() - began)
-        return Hit(status, variant, counted, b"" if method == "HEAD" else variant.body)
+        return Hit(status, variant, told, b"" if method == "HEAD" else variant.body)
 
     def _key(self, environ: WSGIEnvironment) -> Key | None:
         """Return the key of a request, None for one that only the application can answer."""

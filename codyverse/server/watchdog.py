@@ -7,6 +7,7 @@ does not. When the event loop itself is stuck, the master sends SIGABRT after `t
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import logging
 import math
 import os
@@ -16,7 +17,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from types import FrameType
 
 log = logging.getLogger("codyverse.performance")
@@ -52,16 +52,16 @@ class Watchdog:
     def __init__(
         self,
         deadline_s: float,
-        tally: Callable[[str], None],
+        count: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[int], None] = os._exit,
     ) -> None:
         self._deadline_s = deadline_s
-        self._tally = tally
+        self._count = count
         self._clock = clock
         self._end = end
         self._due = -math.inf
-        self._numbers = count()
+        self._numbers = itertools.count()
         self._running: dict[int, _Request] = {}  # by thread: each writes its own, which needs no lock
         self._told: set[int] = set()
 
@@ -96,7 +96,7 @@ class Watchdog:
     def _tell(self, thread_id: int, request: _Request, now: float) -> Stuck:
         frame = sys._current_frames().get(thread_id)
         stuck = Stuck(request.what.partition("?")[0], now - request.began, _stack(frame))
-        self._tally("worker:stuck")
+        self._count("worker:stuck")
         log.error("%s:\n%s", stuck.reason, stuck.stack)
         return stuck
 

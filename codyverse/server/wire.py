@@ -43,6 +43,9 @@ class Phase(Enum):
     LINGER = auto()  # for the client to close, who may still be sending
 
 
+IDLE, HEAD, BODY, THREAD, ANSWER, LINGER = Phase  # to look one up in its class takes three times as long as to compare it
+
+
 class Connection:
     """One client's connection. `deadline` is when the present phase must be over, by the monotonic clock."""
 
@@ -56,7 +59,7 @@ class Connection:
         self.peer = peer
         self.client = client
         self.server = server
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.deadline = 0.0
         self.received = bytearray()
         self.wanted_bytes = 0  # of head and body together, before a thread gets it

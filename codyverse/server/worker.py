@@ -32,7 +32,7 @@ from codyverse.server.admission import Admission, Class, for_worker
 from codyverse.server.front import NAME, Front
 from codyverse.server.loop import Loop
 from codyverse.server.oversight import Oversight
-from codyverse.server.shares import Shares
+from codyverse.server.shares import shares
 from codyverse.server.shell import REFUSED
 from codyverse.server.wire import Connection
 
@@ -48,13 +48,11 @@ TURN_S = 0.1
 SWITCH_S = 0.0002
 CLOSING_S = 2.0  # of the graceful time, for closing what the application has open
 
-shares = Shares()  # made in the master, which imports this before it forks
-
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Serves an application that has left a `Front`; any other, and with unusual settings, as gthread does."""
 
-    slot: int | None = None  # in `shares`, given by the master
+    slot: int | None = None  # in what the workers share, given by the master
     front: Front | None = None
     _told_to_stop_at: float | None = None  # which may be before the application is loaded
     _ends = False

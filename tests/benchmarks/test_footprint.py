@@ -28,16 +28,16 @@ def test_every_table_of_learners_is_measured():
 
 def test_processes_and_redis_are_measured(monkeypatch):
     monkeypatch.setattr(footprint, "VISITORS", 40)
-    processes, shared = footprint.served(2.0)
+    # A machine that is busy with other tests would shed requests that wait for a second: what is measured is memory, not that.
+    processes, shared = footprint.served(2.0, admission_wait_s=60)
     assert [row["process"] for row in processes] == ["master", "worker", "worker"]
-    assert all(
-        row["Rss MiB"] > row["Pss MiB"] > 1 and row["failed"] < row["requests"] for row in processes
-    )  # a busy machine sheds some
+    assert all(row["Rss MiB"] > row["Pss MiB"] > 1 and row["requests"] > row["failed"] == 0 for row in processes)
     counters, entries = shared
     assert counters["count"] >= counters["clients"] > 0 and counters["bytes each"] > 50
     assert entries["count"] > 0 and entries["bytes each"] > 50
 
 
+@pytest.mark.usefixtures("strong_hashes")
 def test_a_password_takes_longer_than_a_request():
     (row,) = footprint.signing_in()
     assert row["cpu_us"] > 1000

@@ -93,7 +93,7 @@ def test_haproxy_takes_every_kind_without_a_warning(app: Flask, tmp_path: Path, 
         ((*SERVER, "--concurrency", "0"), "from 1 to 10000"),
         ((*SERVER, "--host", "a b"), "no name of a host"),
         ((*SERVER, "--user", "a b"), "account"),
-        ((*SERVER, "--output", "/nowhere/haproxy.cfg"), "No such file"),
+        ((*SERVER, "--output", "/nowhere/haproxy.cfg"), "/nowhere/haproxy.cfg cannot be written: No such file"),
     ],
 )
 def test_bad_input_is_one_line(app: Flask, arguments: tuple[str, ...], why: str) -> None:

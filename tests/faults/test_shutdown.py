@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from config import Settings
 from tests.faults.completions import FULL
 from tests.faults.served import ALONE, platform
 from tests.haproxy import Haproxy, config_text
@@ -19,6 +20,7 @@ from tests.server import wait_until
 
 CLIENTS = 30
 IN_FLIGHT_S = 20 if FULL else 4
+DRAIN_S = str(Settings.drain_s)
 
 
 class Client(threading.Thread):
@@ -57,7 +59,7 @@ class Client(threading.Thread):
 
 def test_alone_no_request_fails_and_what_is_in_flight_is_answered(tmp_path, sqlite_template):
     stop = threading.Event()
-    with platform(tmp_path, sqlite_template, ALONE) as (server, url), ThreadPoolExecutor(1) as pool:
+    with platform(tmp_path, sqlite_template, ALONE, drain_s=DRAIN_S) as (server, url), ThreadPoolExecutor(1) as pool:
         clients = [Client(url, stop) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -88,8 +90,8 @@ def test_behind_a_balancer_one_server_of_two_goes_without_an_error(tmp_path, sql
         folder.mkdir()
     stop = threading.Event()
     with (
-        platform(folders[0], sqlite_template, ALONE, trusted_proxies="1") as (one, _),
-        platform(folders[1], sqlite_template, ALONE, trusted_proxies="1") as (two, _),
+        platform(folders[0], sqlite_template, ALONE, trusted_proxies="1", drain_s=DRAIN_S) as (one, _),
+        platform(folders[1], sqlite_template, ALONE, trusted_proxies="1", drain_s=DRAIN_S) as (two, _),
     ):
         haproxy = Haproxy(tmp_path)
         with haproxy(config_text(haproxy, [f"127.0.0.1:{server.port}" for server in (one, two)])):

@@ -9,7 +9,7 @@ import pytest
 
 from codyverse.server import acceptor as accepting
 from codyverse.server.acceptor import PATIENCE_S, PAUSE_S, SLACK, Acceptor
-from codyverse.server.shares import SLOTS, Shares
+from codyverse.server.shares import Shares
 
 
 class Clock:
@@ -99,9 +99,9 @@ def shares():
 @pytest.fixture
 def pair(shares, clock):
     """A worker that holds as many as it may, and the slot of another one that holds nothing."""
-    slot, other = shares.take("this"), shares.take("other")
+    other = 1
     shares.publish(other, 0)
-    worker = Worker(shares, slot)
+    worker = Worker(shares, 0)
     for _ in range(SLACK + 1):
         worker.come("before")
         worker.turn()
@@ -111,7 +111,7 @@ def pair(shares, clock):
 
 
 def test_it_works(shares, clock):
-    worker = Worker(shares, shares.take("this"))
+    worker = Worker(shares, 0)
     worker.come("a")
     worker.turn()
     assert worker.taken == ["a"] and worker.acceptor.held == 1
@@ -157,7 +157,7 @@ def test_patience_begins_anew_with_the_next_one(pair, clock):
 
 
 def test_without_a_share_all_are_taken(shares, clock):
-    shares.publish(shares.take("other"), 0)
+    shares.publish(1, 0)
     worker = Worker(shares, None)
     worker.come("a", "b", "c")
     for _ in range(3):
@@ -166,26 +166,15 @@ def test_without_a_share_all_are_taken(shares, clock):
 
 
 def test_a_killed_worker_is_nobodys_measure(pair, shares):
-    worker, _ = pair
+    worker, other = pair
     worker.come("a")
-    shares.free("other")
+    shares.clear(other)
     worker.turn()
     assert worker.taken == ["a"]
-    assert shares.take("next") == 1, "its slot is another's"
-    worker.come("b")
-    worker.turn()
-    assert worker.taken == ["a", "b"], "who does not accept yet is nobody's measure either"
-
-
-def test_there_is_an_end_to_slots(shares):
-    assert [shares.take(number) for number in range(SLOTS + 1)] == [*range(SLOTS), None]
-    shares.free(7)
-    shares.free("nobody")
-    assert shares.take("late") == 7
 
 
 def test_who_is_full_lets_others_wait(shares, clock):
-    worker = Worker(shares, shares.take("this"), most=2)
+    worker = Worker(shares, 0, most=2)
     worker.come("a", "b", "c")
     for _ in range(4):
         worker.turn()

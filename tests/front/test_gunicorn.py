@@ -26,6 +26,7 @@ from codyverse.server.front import NAME
 from codyverse.server.worker import Worker
 from tests.front.both_ways import gunicorn_config
 from tests.front.raw_client import RawClient
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 from tests.server import ROOT, Server, wait_until
 
 READ = {"27.0.1"}  # versions whose code was read

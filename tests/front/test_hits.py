@@ -10,8 +10,8 @@ import pytest
 import time_machine
 
 from codyverse.server.hits import Address, Answer, Hits
-from codyverse.server.responses import Variant
-from codyverse.server.shell import Hit, Refused
+from codyverse.server.responses import Headers, Variant
+from codyverse.server.shell import UNTOLD, Hit, Refused
 from tests.front.fuzz import PEERS, START, Fuzz
 from tests.front.head_grammar import FRIEND, HOST
 
@@ -19,12 +19,23 @@ HEAD = b"GET /page?a=b HTTP/1.1\r\nHost: a.example\r\nUser-Agent: Me\r\nX-Reques
 REFUSED = Refused("why")
 
 
+class Told:
+    def fields(self) -> Headers:
+        return [("RateLimit", "r")]
+
+    def lines(self) -> str:
+        return "RateLimit: r\r\n"
+
+
+TOLD = Told()
+
+
 @dataclass
 class Shell:
     """What stands behind. A test says what it answers."""
 
     answer: Hit | Refused | None = field(
-        default_factory=lambda: Hit("200 OK", Variant([("Content-Length", "4")], b"body"), [("RateLimit", "r")], b"body")
+        default_factory=lambda: Hit("200 OK", Variant([("Content-Length", "4")], b"body"), TOLD, b"body")
     )
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -69,7 +80,7 @@ def test_it_works(front: Front) -> None:
 def test_the_date_is_that_of_the_answer(front: Front) -> None:
     front.ask()
     front.now += 1
-    front.shell.answer = Hit("304 NOT MODIFIED", Variant([], b""), [], b"")
+    front.shell.answer = Hit("304 NOT MODIFIED", Variant([], b""), UNTOLD, b"")
     answer = front.ask()
     assert answer.head.startswith(b"HTTP/1.1 304 NOT MODIFIED\r\nServer: gunicorn\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\n")
     assert (answer.status, answer.body) == (304, b"")

@@ -12,7 +12,9 @@ import pytest
 import requests
 from gunicorn.errors import HaltServer
 
+from codyverse.server import lifecycle, replacement
 from codyverse.server.replacement import Replacement, Roster, State, attend
+from codyverse.server.shares import Shares
 from tests.faults.completions import FULL
 from tests.faults.load import BROKEN, Load
 from tests.front.serving import log_of, watched
@@ -25,17 +27,20 @@ class Master:
     """Gunicorn's, as far as `attend` knows it: it forks into this process."""
 
     def __init__(self, roster, num_workers):
-        self.roster, self.num_workers, self.WORKERS, self.age, self.exited = roster, num_workers, {}, 0, []
-        self.cfg = SimpleNamespace(child_exit=lambda server, worker: self.exited.append(worker.age))
+        self.roster, self.num_workers, self.WORKERS, self.age = roster, num_workers, {}, 0
         self.boots = True
         attend(self, roster)
         self.manage_workers()
 
     def manage_workers(self):
         while len(self.WORKERS) < self.num_workers:
-            self.age += 1
-            self.roster.take(self.age)
-            self.WORKERS[1000 + self.age] = SimpleNamespace(age=self.age)
+            self.spawn_worker()
+
+    def spawn_worker(self):
+        self.held_back = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.age += 1
+        worker = self.WORKERS[1000 + self.age] = SimpleNamespace(age=self.age)
+        lifecycle.before_fork(worker)
 
     def reap_workers(self):
         for pid in [pid for pid, worker in self.WORKERS.items() if worker.age in self.dead]:
@@ -64,9 +69,16 @@ class Clock:
 
 
 @pytest.fixture
-def roster(monkeypatch):
+def roster(monkeypatch, shares):
     monkeypatch.setattr(os, "getppid", os.getpid)  # master and workers are one process here
-    return Roster()
+    roster = Roster(shares.clear)
+    monkeypatch.setattr(replacement, "roster", roster)
+    return roster
+
+
+@pytest.fixture
+def shares():
+    return Shares()
 
 
 @pytest.fixture
@@ -153,7 +165,7 @@ def test_the_replacement_cannot_start(roster, worker, monkeypatch):
     master.manage_workers()
     master.boots = False
     master.ends(3)
-    assert master.exited == [3] and master.ages == [1, 2], "it is not tried again at once"
+    assert roster.state(3) == State.FREE and master.ages == [1, 2], "it is not tried again at once"
     assert first.check() is None
 
 
@@ -210,14 +222,35 @@ def test_who_was_told_to_stop_does_not_count(roster, worker):
 
 
 def test_there_is_an_end_to_slots(roster):
-    for age in range(300):
-        roster.take(age)
+    assert [roster.take(age) for age in range(300)] == [*range(256), *[None] * 44]
     assert roster.state(255) == State.STARTING and roster.state(256) == State.FREE
     roster.set(256, State.ASKING)
     roster.keep({299})
     assert roster.count(*(state for state in State if state)) == 0
-    roster.take(300)
+    assert roster.take(300) == 0
     assert roster.state(300) == State.STARTING
+
+
+def test_a_killed_worker_leaves_no_count_behind(roster, shares):
+    master = Master(roster, 2)
+    slots = [worker.slot for worker in master.WORKERS.values()]
+    assert slots == [0, 1]
+    shares.publish(0, 0)
+    shares.publish(1, 5)
+    master.dead = (1,)
+    master.reap_workers()  # and nothing else: gunicorn, while it reloads, looks after nothing for half a minute
+    assert shares.least() == 5, "nobody leaves connections to the one that has ended"
+    master.dead = ()
+    master.manage_workers()
+    assert master.WORKERS[1003].slot == 0 and shares.least() == 5, "the next one does not accept yet"
+
+
+def test_what_tells_a_worker_to_stop_is_held_back_while_it_begins(roster):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    master = Master(roster, 1)
+    master.spawn_worker()
+    assert set(replacement.STOPPING) <= master.held_back
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before, "the master itself hears as before"
 
 
 def ask_one(server):

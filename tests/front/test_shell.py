@@ -11,7 +11,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from codyverse.operations.cache.generations import Generations
 from codyverse.server.responses import OUTDATED_S, Headers, Responses
-from codyverse.server.shell import FINISHED, REFUSED, Finished, Refused, Shell
+from codyverse.server.shell import FINISHED, REFUSED, UNTOLD, Finished, Refused, Shell, Told
 
 BODY = b"all about robots " * 200
 
@@ -49,13 +49,21 @@ class _Body:
         self._application.closed += 1
 
 
+class Yours:
+    def fields(self) -> Headers:
+        return [("RateLimit", "yours")]
+
+    def lines(self) -> str:
+        return "RateLimit: yours\r\n"
+
+
 @dataclass
 class Duties:
-    answer: Headers | Refused | None = field(default_factory=list)
+    answer: Told | Refused | None = UNTOLD
     counted: list[tuple[str, str, str, str]] = field(default_factory=list)
     observed: list[tuple[str, str, int]] = field(default_factory=list)
 
-    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Headers | Refused | None:
+    def count(self, address: str, authorization: str, cookie: str, rule: str, waits: bool) -> Told | Refused | None:
         self.counted.append((address, authorization, cookie, rule))
         return self.answer
 
@@ -131,7 +139,7 @@ def test_it_works(front: Front) -> None:
 
 def test_headers_about_counting_are_added(front: Front) -> None:
     front.fill()
-    front.duties.answer = [("RateLimit", "yours")]
+    front.duties.answer = Yours()
     assert front.ask()[1]["RateLimit"] == "yours"
 
 

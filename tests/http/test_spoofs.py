@@ -21,6 +21,7 @@ from codyverse import create_app
 from codyverse.accounts.models import sessions
 from codyverse.http.auth import PUBLIC
 from tests.conftest import make_settings
+from tests.one_engine import strictest  # noqa: F401  (a fixture)
 from tests.server import Server
 
 PEER = "192.0.2.1"  # who the connection comes from: the client itself, or the last proxy
@@ -435,6 +436,42 @@ def test_a_host_that_is_none_is_refused(make: Make) -> None:
     assert not passed
     for host in GOOD_HOSTS:
         assert send(apps[0], "/believed", [("Host", host)]).json["host"] == host  # type: ignore[index]
+
+
+ALLOWED = ("learn.example.org", ".school.example", "203.0.113.9", "[2001:db8::1]")
+SERVED = [
+    *("learn.example.org", "LEARN.example.org.", "learn.example.org:8000", "school.example", "a.b.school.example"),
+    *("203.0.113.9:81", "[2001:db8::1]:8443"),
+]
+NOT_SERVED = [
+    *("example.org", "x.learn.example.org", "learn.example.org.evil.example", "evillearn.example.org", "evilschool.example"),
+    *("localhost", "127.0.0.1", "203.0.113.90", "[2001:db8::2]"),
+]
+
+
+def test_a_host_that_is_not_served_here_is_refused(make: Make) -> None:
+    direct, behind, secure = (make(allowed_hosts=ALLOWED, **more) for more in ({}, {"trusted_proxies": 1}, {"https": True}))
+    for host in NOT_SERVED:
+        for response in (
+            send(direct, "/believed", [("Host", host)]),
+            send(behind, "/believed", [XHOST(host)]),
+            send(secure, "/believed", [("Host", host)]),  # and is sent nowhere
+            send(direct, "/nothing", [("Host", host)]),
+            send(direct, "/api/v1/courses", [("Host", host)], "POST"),
+            send(direct, "/livez/", [("Host", host)]),
+        ):
+            assert (response.status_code, response.content_type) == (400, "application/problem+json"), host
+            assert list(response.json["errors"]) == ["Host"] and host not in response.get_data(as_text=True)  # type: ignore[index]
+    for host in SERVED:
+        assert send(direct, "/believed", [("Host", host)]).json["host"] == host  # type: ignore[index]
+        assert send(behind, "/believed", [("Host", "10.0.0.1"), XHOST(host)]).json["host"] == host  # type: ignore[index]
+
+
+def test_probes_by_address_are_answered_whatever_hosts_are_served(make: Make) -> None:
+    app = make(allowed_hosts=ALLOWED)
+    for path in ("/livez", "/readyz"):
+        assert send(app, path, [("Host", "10.0.0.7:8000")]).status_code == 200
+        assert send(app, path, [("Host", "<script>")]).status_code == 400, "no host at all"
 
 
 def test_nobody_is_sent_to_a_foreign_host(make: Make) -> None:

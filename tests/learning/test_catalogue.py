@@ -15,7 +15,8 @@ from codyverse.database import Database
 from codyverse.errors import Conflict
 from codyverse.learning import content
 from codyverse.learning.models import course_images, courses, lesson_versions, lessons, modules
-from codyverse.learning.service.catalogue import export_catalogue, import_catalogue
+from codyverse.learning.service.catalogue import import_catalogue
+from codyverse.learning.service.export import export_catalogue
 
 SOURCE = Path(__file__).parent.parent / "content"
 REAL = Path(__file__).parent.parent.parent / "content"

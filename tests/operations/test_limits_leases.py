@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codyverse.operations.limits import leases as leasing
 from codyverse.operations.limits.leases import LIFETIME_S, SHARE_OF_REMAINING, TICK_S, Charge, Exceeded, Leases
 from codyverse.operations.limits.storage import HostStorage, Window
 from codyverse.operations.limits.tiers import Tier, Tiers
@@ -35,6 +36,12 @@ class Counted(HostStorage):
     def acquire_window(self, *arguments: Any) -> Window | None:
         self.asked += 1
         return super().acquire_window(*arguments)
+
+
+@pytest.fixture(autouse=True)
+def only_when_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the thread behind the requests, which ticks by real time, from giving back while a test looks at what is counted."""
+    monkeypatch.setattr(leasing, "TICK_S", 3600.0)
 
 
 @pytest.fixture
@@ -72,7 +79,7 @@ def admitted(leases: Leases, text: str, requests: int) -> int:
 def test_it_works(storage, clock):
     leases = leases_of(storage, clock)
     item = limits.parse("1000 per 15 minutes")
-    assert [leases.spend(Charge("client", item, KEY))[0].remaining for _ in range(1000)] == list(range(999, -1, -1))
+    assert [leases.spend(Charge("client", item, KEY)).remaining for _ in range(1000)] == list(range(999, -1, -1))
     with pytest.raises(Exceeded) as refused:
         leases.spend(Charge("client", item, KEY))
     assert refused.value.standing.remaining == 0
@@ -129,8 +136,7 @@ def test_threads_are_never_given_more_than_there_is(storage, clock):
 def test_what_is_not_at_hand_is_asked_for_at_once_and_in_order(storage, clock):
     leases = leases_of(storage, clock)
     address, client, endpoint = charge("address", "9 per hour"), charge("client", "2 per hour"), charge("endpoint", "5 per hour")
-    assert [told.remaining for told in leases.spend(address, client, endpoint)] == [8, 1, 4]
-    assert [told.remaining for told in leases.spend(address, client, endpoint)] == [7, 0, 3]
+    assert [leases.spend(address, client, endpoint)[::3] for _ in range(2)] == [("client", 1), ("client", 0)]
     with pytest.raises(Exceeded) as refused:
         leases.spend(address, client, endpoint)
     assert refused.value.standing.policy == "client"
@@ -145,8 +151,9 @@ def test_what_is_at_hand_is_spent_although_something_before_it_is_not(storage, c
     for _ in range(4):
         leases.spend(client)
     asked = storage.asked
-    assert [(told.policy, told.remaining) for told in leases.spend(endpoint, client)] == [("endpoint", 899), ("client", 995)]
+    assert leases.spend(endpoint, client)[::3] == ("endpoint", 899)
     assert storage.asked == asked + 1
+    assert leases.spend(client)[::3] == ("client", 994)
     leases.close()
 
 
@@ -158,12 +165,11 @@ def test_who_must_not_wait_spends_all_or_nothing(storage, clock):
         leases.spend(client)
     asked = storage.asked
     assert leases.spend_at_hand(client, endpoint) is None
-    assert [told.remaining for told in leases.spend_at_hand(client) or ()] == [995], "nothing was counted before"
+    assert (leases.spend_at_hand(client) or ())[::3] == ("client", 995), "nothing was counted before"
     for _ in range(4):
         leases.spend(endpoint)
-    told = leases.spend_at_hand(client, endpoint)
-    assert told is not None
-    assert [(each.policy, each.remaining) for each in told] == [("client", 994), ("endpoint", 895)]
+    assert (leases.spend_at_hand(client, endpoint) or ())[::3] == ("endpoint", 895)
+    assert (leases.spend_at_hand(client) or ())[::3] == ("client", 993)
     assert storage.asked == asked + 3  # 1, 2 and 4 for the endpoint
     leases.close()
 
@@ -180,7 +186,8 @@ def test_what_is_nearly_spent_is_filled_behind_the_requests(storage, clock):
     assert storage.get_sliding_window(client.key, 3600)[2] == 300 + 8
 
 
-def test_what_is_about_to_end_is_filled_while_the_client_goes_on_asking(storage, clock):
+def test_what_is_about_to_end_is_filled_while_the_client_goes_on_asking(storage, clock, monkeypatch):
+    monkeypatch.setattr(leasing, "TICK_S", TICK_S)
     leases = leases_of(storage, clock, is_far=True)
     client = charge("client", "900000 per hour")
     for _ in range(5):
@@ -191,8 +198,7 @@ def test_what_is_about_to_end_is_filled_while_the_client_goes_on_asking(storage,
     clock.now += TICK_S
     assert leases.spend_at_hand(client) is not None
     clock.now += LIFETIME_S
-    wait_until(lambda: not leases._leases)
-    assert storage.get_sliding_window(client.key, 3600)[2] == 6, "given back"
+    wait_until(lambda: storage.get_sliding_window(client.key, 3600)[2] == 6)  # the rest is given back
     leases.close()
 
 
@@ -240,3 +246,11 @@ def test_processes_together_never_exceed_the_limit(data):
     for process in processes:
         process.close()
     assert storage.get_sliding_window(KEY, 60)[2] == told
+
+
+def test_a_standing_is_told_in_two_ways(storage, clock):
+    leases = leases_of(storage, clock)
+    told = leases.spend(charge("client", "1000 per hour"))
+    assert told.lines() == "".join(f"{name}: {value}\r\n" for name, value in told.fields())
+    assert ("X-RateLimit-Remaining", "999") in told.fields()
+    leases.close()

@@ -1,4 +1,4 @@
-"""Bringing the catalogue's files into the database, and back.
+"""Bringing the catalogue's files into the database.
 
 An import is one transaction: learners see the old catalogue or the new one. Courses, modules and lessons are known by their
 slugs, so rows and ids stay: what vanished from the files is retired, and what comes back is as if it had never been away.
@@ -7,14 +7,11 @@ slugs, so rows and ids stay: what vanished from the files is retired, and what c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
 
 from codyverse.database import Database, Reader, Transaction
-from codyverse.errors import Conflict
 from codyverse.learning import markdown
 from codyverse.learning.content import Catalogue, Course, Lesson, Question
 from codyverse.learning.models import course_images, courses, lesson_versions, lessons, modules
@@ -33,9 +30,6 @@ _LESSONS = sa.select(
     lessons, *(lesson_versions.c[name] for name in ("source", "body_html", "questions", *LISTED_OF_LESSONS))
 ).join(lesson_versions, sa.and_(lesson_versions.c.lesson_id == lessons.c.id, lesson_versions.c.number == lessons.c.version))
 _IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.digest, course_images.c.retired_at)
-_LIVING_IMAGES = sa.select(course_images.c.course_id, course_images.c.name, course_images.c.content).where(
-    course_images.c.retired_at.is_(None)
-)
 _this_version = sa.and_(
     lesson_versions.c.lesson_id == sa.bindparam("of_lesson"), lesson_versions.c.number == sa.bindparam("of_number")
 )
@@ -55,15 +49,13 @@ _RETIRE_IMAGE = (
     )
     .values(retired_at=sa.bindparam("at"))
 )
-_LIVING_COURSES = sa.select(courses.c.id, courses.c.slug, courses.c.source).where(courses.c.retired_at.is_(None))
-_LIVING_LESSONS = _LESSONS.where(lessons.c.retired_at.is_(None))
 
 Row = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Report:
-    """What an import did, or an export wrote."""
+    """What an import did."""
 
     courses: int = 0
     lessons: int = 0
@@ -90,42 +82,6 @@ def import_catalogue(database: Database, catalogue: Catalogue) -> Report:
         database.take_time(tx)
         database.take_turns(tx, IMPORT_CLAIM)
         _Import(tx, report).run(catalogue)
-    return report
-
-
-@repeatable
-def export_catalogue(database: Database, folder: Path) -> Report:
-    """Write the living catalogue into an empty or missing folder, each file as it was imported.
-
-    Raises Conflict when the folder holds anything, OSError when it cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"{folder} is not an empty folder; nothing was written.")
-    report = Report()
-    # A transaction, so that an import in between cannot give half of one catalogue and half of another.
-    with database.transaction() as tx:
-        database.take_turns(tx, IMPORT_CLAIM)
-        slugs = {row.id: row.slug for row in tx.execute(_LIVING_COURSES)}
-        files = [(f"{row.slug}/course.yaml", row.source.encode()) for row in tx.execute(_LIVING_COURSES)]
-        report.courses = len(files)
-        for row in tx.execute(_LIVING_LESSONS):
-            if row.course_id in slugs:
-                files.append((f"{slugs[row.course_id]}/{row.slug}.md", row.source.encode()))
-                report.lessons += 1
-        for row in tx.execute(_LIVING_IMAGES):
-            if row.course_id in slugs:
-                files.append((f"{slugs[row.course_id]}/images/{row.name}", row.content))
-    if not files:
-        raise Conflict("The catalogue is empty; nothing was written.")
-    # Beside it first, so that a full disk leaves nothing that looks like a catalogue.
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        for name, content in files:
-            path = Path(beside) / "catalogue" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        (Path(beside) / "catalogue").rename(folder)
     return report
 
 

@@ -110,6 +110,13 @@ def _write_map(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    try:
+        _replace(path, text)
+    except OSError as error:  # which names the file that was to take its place
+        raise CommandError(f"{click.format_filename(path)} cannot be written: {error.strerror}.") from None
+
+
+def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all: HAProxy may be told to read it at any moment. It holds no secrets."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:

@@ -47,21 +47,20 @@ class Meter:
 
     def address(self, address: str) -> headers.Standing:
         """Count a request against its address; returns how that stands. Raises Exceeded."""
-        return self.leases.spend(self._of_address(address))[0]
+        return self.leases.spend(self._of_address(address))
 
-    def client(self, client: str, operation: str | None) -> list[headers.Standing]:
-        """Count a request against its client and, of the API, the operation; returns how both stand. Raises Exceeded."""
+    def client(self, client: str, operation: str | None) -> headers.Standing:
+        """Count a request against its client and, of the API, the operation; returns how the tighter stands. Raises Exceeded."""
         return self.leases.spend(*self._of_client(client, operation))
 
-    def all(self, address: str, client: str, operation: str | None) -> list[headers.Standing]:
+    def all(self, address: str, client: str, operation: str | None) -> headers.Standing:
         """Count a request against its address and, when the client is known, against all that is his. Raises Exceeded."""
         return self.leases.spend(*self._all_charges(address, client, operation))
 
-    def all_at_once(self, address: str, client: str, operation: str | None) -> list[headers.Standing] | None:
+    def all_at_once(self, address: str, client: str, operation: str | None) -> headers.Standing | None:
         """Count like `all`, for who must not wait: returns None, and counts nothing, where Redis would have to be asked."""
-        if self._is_local:
-            return self.all(address, client, operation)
-        return self.leases.spend_at_hand(*self._all_charges(address, client, operation))
+        count = self.leases.spend if self._is_local else self.leases.spend_at_hand
+        return count(*self._all_charges(address, client, operation))
 
     def _of_all(self, address: str, client: str, operation: str | None) -> tuple[Charge, ...]:
         return (self._of_address(address), *(self._of_client(client, operation) if client else ()))
@@ -197,7 +196,7 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
         try:
             told = g.limits_told = [meter.address(addresses.counted(asked.remote_addr or ""))]
             if rule is not None and _has_client(rule, asked.endpoint, asked.method):
-                told += meter.client(client(), operation(asked.method, rule) if asked.path.startswith(API) else None)
+                told.append(meter.client(client(), operation(asked.method, rule) if asked.path.startswith(API) else None))
         except Exceeded as error:
             refuse(error.standing)
 

@@ -55,6 +55,25 @@ class Standing(NamedTuple):
     remaining: int
     wait_s: int  # until there is more: until the window ends or, when nothing is left, until one request is let through
 
+    def fields(self) -> list[tuple[str, str]]:
+        """Return the headers that tell the client so."""
+        return [
+            ("RateLimit-Policy", f'"{self.policy}";q={self.quota};w={self.window_s}'),
+            ("RateLimit", f'"{self.policy}";r={self.remaining};t={self.wait_s}'),
+            ("X-RateLimit-Limit", str(self.quota)),
+            ("X-RateLimit-Remaining", str(self.remaining)),
+            ("X-RateLimit-Reset", str(int(time.time()) + self.wait_s)),
+        ]
+
+    def lines(self) -> str:
+        """Return the same as HTTP/1.1 has them."""
+        policy, quota, window_s, remaining, wait_s = self
+        return (
+            f'RateLimit-Policy: "{policy}";q={quota};w={window_s}\r\nRateLimit: "{policy}";r={remaining};t={wait_s}\r\n'
+            f"X-RateLimit-Limit: {quota}\r\nX-RateLimit-Remaining: {remaining}\r\n"
+            f"X-RateLimit-Reset: {int(time.time()) + wait_s}\r\n"
+        )
+
 
 def standing(policy: str, item: RateLimitItem, window: tuple[int, float, int, float]) -> Standing:
     """Return how the client stands whose windows are these (the entries and seconds that `get_sliding_window` returns)."""
@@ -70,19 +89,8 @@ def standing(policy: str, item: RateLimitItem, window: tuple[int, float, int, fl
     return Standing(policy, item.amount, expiry_s, 0, int(weighs_too_much_s) + 1)
 
 
-def fields(told: Standing) -> list[tuple[str, str]]:
-    """Return the headers that tell a client how it stands."""
-    return [
-        ("RateLimit-Policy", f'"{told.policy}";q={told.quota};w={told.window_s}'),
-        ("RateLimit", f'"{told.policy}";r={told.remaining};t={told.wait_s}'),
-        ("X-RateLimit-Limit", str(told.quota)),
-        ("X-RateLimit-Remaining", str(told.remaining)),
-        ("X-RateLimit-Reset", str(int(time.time()) + told.wait_s)),
-    ]
-
-
 def send(response: Response, told: Standing) -> None:
     """Tell the client how it stands."""
-    response.headers.extend(fields(told))
+    response.headers.extend(told.fields())
     if response.status_code == 429:
         response.headers["Retry-After"] = str(told.wait_s)

@@ -82,11 +82,15 @@ class Leases:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def spend(self, *charges: Charge) -> list[Standing]:
-        """Count one request against policies, in this order, and return how the client stands with each. Raises Exceeded.
+    def spend(self, *charges: Charge) -> Standing:
+        """Count one request against policies, in this order; returns how the client stands with the one that leaves least.
 
-        It is not counted against what comes after a policy that is exceeded. What is not at hand is asked for all at once.
+        It is not counted against what comes after a policy that is exceeded. What is not at hand is asked for all at once. Raises
+        Exceeded.
         """
+        at_once = self.spend_at_hand(*charges)
+        if at_once is not None:
+            return at_once
         now = self._clock()
         told: list[Standing] = []
         with self._guard:
@@ -94,24 +98,33 @@ class Leases:
                 lease = self._at_hand(charge, now)
                 if lease is None:
                     break
-                told.append(self._spent(charge, lease, now))
-            if len(told) == len(charges):
-                return told
+                self._spend(charge, lease)
+                told.append(_standing(charge, lease, now))
             rest = charges[len(told) :]
             missing = [charge for charge in rest if self._at_hand(charge, now) is None]
         if missing:
             taken = self._take(missing, now)
-            told += [taken[charge.key] if charge.key in taken else self.spend(charge)[0] for charge in rest]
-        return told
+            told += [taken[charge.key] if charge.key in taken else self.spend(charge) for charge in rest]
+        return min(told, key=_remaining)
 
-    def spend_at_hand(self, *charges: Charge) -> list[Standing] | None:
+    def spend_at_hand(self, *charges: Charge) -> Standing | None:
         """Count like `spend`, for who must not wait: returns None, and counts nothing, unless all that it takes is at hand."""
         now = self._clock()
+        least, left = 0, math.inf
         with self._guard:
-            leases = [self._at_hand(charge, now) for charge in charges]
-            if None in leases:
-                return None
-            return [self._spent(charge, lease, now) for charge, lease in zip(charges, leases, strict=True) if lease is not None]
+            leases = []
+            for charge in charges:  # as in _at_hand and _spend, whose calls every request would pay for
+                lease = self._leases.get(charge.key)
+                if lease is None or not lease.unspent or now >= lease.ends_at:
+                    return None
+                leases.append(lease)
+            for number, lease in enumerate(leases):
+                lease.unspent -= 1
+                if lease.unspent == lease.low:
+                    self._fill_soon(charges[number].key)
+                if lease.remaining + lease.unspent < left:
+                    least, left = number, lease.remaining + lease.unspent
+            return _standing(charges[least], leases[least], now)
 
     def give_back(self, all_of_them: bool = True) -> None:
         """Give back what was not spent: of leases that have ended, or of all."""
@@ -136,14 +149,14 @@ class Leases:
         lease = self._leases.get(charge.key)
         return lease if lease is not None and lease.unspent and now < lease.ends_at else None
 
-    def _spent(self, charge: Charge, lease: _Lease, now: float) -> Standing:
+    def _spend(self, charge: Charge, lease: _Lease) -> None:
         lease.unspent -= 1
         if lease.unspent == lease.low:
-            self._low.add(charge.key)
-            self._wake.set()
-        wait_s = math.ceil(lease.window_ends_at - now)
-        left = lease.remaining + lease.unspent
-        return Standing(charge.policy, lease.quota, lease.window_s, left, wait_s if wait_s > 1 else 1)
+            self._fill_soon(charge.key)
+
+    def _fill_soon(self, key: str) -> None:
+        self._low.add(key)
+        self._wake.set()
 
     def _take(self, charges: Sequence[Charge], now: float) -> dict[str, Standing]:
         """Take an entry for each, and some more for clients that ask often. Raises Exceeded."""
@@ -257,6 +270,15 @@ class Leases:
         for tier, entries_of in of_tiers.items():
             with suppress(TierDown):
                 tier.call("release_all", entries_of)
+
+
+def _remaining(told: Standing) -> int:
+    return told.remaining
+
+
+def _standing(charge: Charge, lease: _Lease, now: float) -> Standing:
+    wait_s = max(1, math.ceil(lease.window_ends_at - now))
+    return Standing(charge.policy, lease.quota, lease.window_s, lease.remaining + lease.unspent, wait_s)
 
 
 def _ask(key: str, item: RateLimitItem, entries: int) -> Ask:

@@ -79,7 +79,27 @@ def _window(row: tuple[int, int, int], expiry: int) -> Window:
     return previous, left_ms / 1000 if previous else 0.0, current, left_ms / 1000 + expiry
 
 
-class HostStorage(Storage, SlidingWindowCounterSupport):
+class SlidingWindows(Storage, SlidingWindowCounterSupport):
+    """A storage of sliding windows only: what `limits` demands of every storage, to count fixed ones, is refused here once."""
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Fixed windows are not counted."""
+        raise NotImplementedError
+
+    def get(self, key: str) -> int:
+        """Fixed windows are not counted."""
+        raise NotImplementedError
+
+    def get_expiry(self, key: str) -> float:
+        """Fixed windows are not counted."""
+        raise NotImplementedError
+
+    def clear(self, key: str) -> None:
+        """Forget a counter, whatever the length of its windows."""
+        self.clear_sliding_window(key, 0)
+
+
+class HostStorage(SlidingWindows):
     """Sliding window counters in a file (`host:///path`) or, for one process only, in its memory (`host://`)."""
 
     STORAGE_SCHEME = ["host"]  # noqa: RUF012  (as the base class declares it)
@@ -138,7 +158,8 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget the entries."""
-        self.clear(key)
+        with self._turn:
+            self._execute("DELETE FROM counters WHERE name = ?", (key,))
 
     def release(self, key: str, amount: int = 1) -> None:
         """Take entries back, from the present window or else from the one before."""
@@ -155,11 +176,6 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
         with self._turn:
             return [row[0] for row in self._execute("SELECT name FROM counters WHERE ends > ? ORDER BY name", (self._now_ms(),))]
 
-    def clear(self, key: str) -> None:
-        """Forget a counter."""
-        with self._turn:
-            self._execute("DELETE FROM counters WHERE name = ?", (key,))
-
     def reset(self) -> int:
         """Forget every counter and return how many there were."""
         with self._turn:
@@ -172,18 +188,6 @@ class HostStorage(Storage, SlidingWindowCounterSupport):
                 return bool(self._execute("SELECT 1").fetchone())
         except self.base_exceptions:
             return False
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def get(self, key: str) -> int:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def get_expiry(self, key: str) -> float:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
 
     def _acquired(self, ask: Ask) -> Acquired:
         for entries in {ask.entries: None, 1: None}:

@@ -12,14 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from limits.storage import SlidingWindowCounterSupport, Storage
-
 from codyverse.operations import host_memory
-from codyverse.operations.limits.shared import REDIS_PREFIX, SharedStorage
-from codyverse.operations.limits.storage import Acquired, Ask, HostStorage
+from codyverse.operations.limits.shared import SharedStorage
+from codyverse.operations.limits.storage import Acquired, Ask, HostStorage, SlidingWindows
 from config import Settings
-
-__all__ = ["REDIS_PREFIX", "SharedStorage", "Tier", "TierDown", "Tiers", "of"]
 
 log = logging.getLogger("codyverse.limits")
 
@@ -80,7 +76,7 @@ class Tier:
         return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._in_a_row, 10))
 
 
-class Tiers(Storage, SlidingWindowCounterSupport):
+class Tiers(SlidingWindows):
     """The tiers as one storage for flask-limiter: the first that answers counts."""
 
     STORAGE_SCHEME = ["tiers"]  # noqa: RUF012  (as the base class declares it)
@@ -137,22 +133,6 @@ class Tiers(Storage, SlidingWindowCounterSupport):
     def check(self) -> bool:
         """Say that requests can be counted, which they always can."""
         return True
-
-    def clear(self, key: str) -> None:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def get(self, key: str) -> int:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
-
-    def get_expiry(self, key: str) -> float:
-        """Fixed windows are not counted here."""
-        raise NotImplementedError
 
     def _first(self, method: str, *arguments: Any) -> Any:
         for _, answer in self._all(method, *arguments):
