@@ -27,7 +27,7 @@ from codyverse.operations.limits.tiers import Tier, TierDown, Tiers
 
 LIFETIME_S = 1.0
 TICK_S = LIFETIME_S / 2  # how often the thread looks for leases that are about to end
-LARGEST = 1_000  # entries, which only a limit of more than 32,000 leaves room for
+LARGEST = 10_000  # entries, which only a limit of more than 320,000 leaves room for
 SHARE_OF_REMAINING = 32
 MOST = 50_000  # leases of a process; beyond it entries are taken one by one
 OFTEN = 2  # requests during a lease, for which it is filled before it ends
