@@ -15,7 +15,7 @@ run: $(VENV)/installed  ## set everything up and serve the platform on SQLite at
 
 test: $(VENV)/installed-dev servers  ## set everything up and run every test, on SQLite and PostgreSQL
 	@rm -f .coverage .coverage.*
-	@$(BIN)/pytest -n auto --cov --cov-report=
+	@$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=
 	@$(BIN)/coverage report --include='codyverse/accounts/*,codyverse/learning/*,codyverse/rewards/*' --fail-under=90
 
 check: $(VENV)/installed-dev  ## format, lint, types, layers, generated documents
@@ -26,7 +26,7 @@ check: $(VENV)/installed-dev  ## format, lint, types, layers, generated document
 	$(BIN)/python docs/generate.py --check
 
 faults: $(VENV)/installed-dev servers  ## kill workers during 2,000 completions on each engine, and count
-	@FAULTS=full $(BIN)/pytest -s tests/faults tests/front/test_fast_path_fuzz.py tests/front/test_fast_path_wire.py tests/front/test_overload.py
+	@FAULTS=full $(BIN)/pytest -s tests/faults tests/http/test_contract.py tests/front/test_fast_path_fuzz.py tests/front/test_fast_path_wire.py tests/front/test_overload.py
 
 # The targets below run as they are on a machine that has the servers; QUICK=1, MINUTES=5 or LEARNERS=1000,10000 make them short.
 bench: $(VENV)/installed-dev servers wrk node build/granian  ## load the service beside bare twins, and say whether the floors are met

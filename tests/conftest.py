@@ -6,6 +6,7 @@ Where there is none its tests are skipped; with CI=true that is a failure.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import os
@@ -13,29 +14,40 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings as hypothesis_settings
 
 import config
 from codyverse import create_app, migrations
+from codyverse.accounts import passwords
 from codyverse.database import Database
 from codyverse.learning import content
 from codyverse.learning.models import courses, lessons
 from codyverse.learning.service.catalogue import import_catalogue
 from codyverse.operations import components
-from tests import postgresql
+from tests import documented_later, postgresql
+from tests.measured import pytest_runtest_protocol  # noqa: F401  (a hook)
 from tests.statements import statements  # noqa: F401  (a fixture)
 
 IMAGE = Path(__file__).parent / "content/machines/images/three-dots.svg"
 IMAGE_DIGEST = hashlib.sha256(IMAGE.read_bytes()).hexdigest()[:16]
 ENGINES = ("sqlite", "postgresql")
 _numbers = itertools.count()
+
+documented_later.install()
+
+# What makes guessing dear makes tests slow; those that are about it have `strong_hashes`.
+STRONG = passwords._HASHER, passwords._NOBODY
+passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+passwords._NOBODY = passwords._hash_of_nothing()
 
 hypothesis_settings.register_profile("codyverse", deadline=None)  # wall time is not what a test asserts
 hypothesis_settings.load_profile("codyverse")
@@ -44,6 +56,17 @@ hypothesis_settings.load_profile("codyverse")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # once, not in every worker of xdist
         postgresql.start()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors: many tests wait for a server while others reckon."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Freeze what was loaded: looking through it for garbage takes a tenth of the time of most tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -121,14 +144,21 @@ def database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureReques
         return
     url: str = request.getfixturevalue("postgresql_url")
     yield url
-    if postgresql.revision(url) != migrations.head():  # a test of migrations failed half way
+    if postgresql.empty(url) != migrations.head():  # a test of migrations failed half way
         migrate(make_settings(tmp_path, url))
-    postgresql.empty(url)
 
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> config.Settings:
     return make_settings(tmp_path, database_url)
+
+
+@pytest.fixture
+def strong_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as they are hashed where they count."""
+    hasher, nobody = STRONG
+    monkeypatch.setattr(passwords, "_HASHER", hasher)
+    monkeypatch.setattr(passwords, "_NOBODY", nobody)
 
 
 @pytest.fixture
@@ -224,9 +254,15 @@ class ImportedCatalogue:
         return self.ids[path]
 
 
+@lru_cache
+def read_content() -> content.Catalogue:
+    """Read the catalogue of tests/content, once in a process: nothing changes it."""
+    return content.read(Path(__file__).parent / "content")
+
+
 @pytest.fixture
 def catalogue(database: Database) -> ImportedCatalogue:
-    import_catalogue(database, content.read(Path(__file__).parent / "content"))
+    import_catalogue(database, read_content())
     query = sa.select(courses.c.slug, lessons.c.slug, lessons.c.id).join(lessons, lessons.c.course_id == courses.c.id)
     with database.read() as reader:
         return ImportedCatalogue({f"{course}/{lesson}": lesson_id for course, lesson, lesson_id in reader.execute(query)})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -61,7 +62,14 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(40)
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:  # it is a fault, but none to be left behind
+            for pid in (self.process.pid, *self.workers()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait(10)
+            raise
         if kind is not None:
             print(self._log.read_text("utf-8", "replace")[-10_000:])
 

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import Gone, UnsupportedMediaType
 
 from codyverse import errors
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argon2
+import pytest
 
 from codyverse.accounts import passwords
 from codyverse.accounts.models import sessions, users
@@ -39,6 +40,7 @@ def test_unknown_address_and_wrong_password_get_the_same_answer(client, learner,
     assert len(rows(sessions)) == 1
 
 
+@pytest.mark.usefixtures("strong_hashes")
 def test_an_unknown_address_costs_as_much_as_a_wrong_password():
     parameters = argon2.extract_parameters(passwords._NOBODY)
 
@@ -95,6 +97,7 @@ def test_a_wrong_password_cannot_use_the_key_of_a_right_one(client, learner):
     assert "Set-Cookie" not in response.headers
 
 
+@pytest.mark.usefixtures("strong_hashes")
 def test_an_outdated_hash_is_renewed(client, learner, database, rows):
     old = argon2.PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(learner.password)
     with database.transaction() as tx:

@@ -31,6 +31,7 @@ def secret_of(response: Any) -> str:
     return str(response.headers["Set-Cookie"]).partition("=")[2].partition(";")[0]
 
 
+@pytest.mark.usefixtures("strong_hashes")
 def test_it_works(client, rows):
     response = client.post(URL, json=ada(locale="pt-BR", timezone="America/Sao_Paulo"))
 

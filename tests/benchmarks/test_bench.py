@@ -8,7 +8,8 @@ import pytest
 from benchmarks import balance, bare, bench, cases, contest, load, place, results, scripts, wrk
 from benchmarks.cases import GRANIAN, GTHREAD, NODE, TWIN, WORKER, Duel
 from benchmarks.results import Table
-from tests.conftest import need_postgresql
+from tests.conftest import ENGINES, need_postgresql
+from tests.one_engine import strictest  # noqa: F401  (a fixture)
 from tests.server import wait_until
 
 CASE = cases.Case("course list", "/api/v1/courses", "", cases.CACHED, cached=True)
@@ -119,6 +120,7 @@ def ground(engine_name, database_url, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason=wrk.WHY_NOT)
+@pytest.mark.parametrize("engine_name", ENGINES, indirect=True)
 def test_every_case_is_loaded_without_an_error(ground, tmp_path):
     with place.service(tmp_path, ground.url) as server:
         for case in ground.cases():

@@ -205,7 +205,8 @@ def test_no_client_tells_the_application_where_it_comes_from(balance: Balance, t
     assert len(told) == len([name for name, _ in asked if name in told])  # each once
     began = re.fullmatch(r"t=([0-9]{16})", told.pop("x-request-start"))
     assert began
-    assert began_us <= int(began[1]) <= time.time_ns() // 1000
+    # HAProxy reckons the time from another clock and corrects it now and then.
+    assert began_us - 1_000_000 <= int(began[1]) <= time.time_ns() // 1000 + 1_000_000
     assert re.fullmatch(r"[0-9a-f-]{36}", told.pop("x-request-id"))
     assert told == {
         "host": "learn.example",

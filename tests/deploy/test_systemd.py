@@ -10,7 +10,6 @@ import pytest
 import config
 from codyverse.operations.deploy import haproxy, runtime
 from tests.deploy.files import ROOT, settings_in
-from tests.server import wait_until
 
 FOLDER = ROOT / "deploy/systemd"
 SERVICES = sorted(FOLDER.glob("*.service"))
@@ -125,6 +124,15 @@ def test_the_balancer_is_where_the_commands_look_for_it():
     assert haproxy.BALANCE  # the generator that writes it
 
 
+def answers(path):
+    """Wait for the answer to a request, which a worker gives once it has begun."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.")
+
+
 def test_gunicorn_tells_systemd_that_it_is_there(tmp_path):
     """What Type=notify waits for: without it the service would be ended as one that did not start."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
@@ -137,7 +145,7 @@ def test_gunicorn_tells_systemd_that_it_is_there(tmp_path):
             process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
         try:
             assert notified.recv(4096).startswith(b"READY=1"), (tmp_path / "log").read_text("utf-8")
-            wait_until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii") != "")
+            answers(tmp_path / "http")  # a worker that was only just begun does not hear that it is to end
         finally:
             process.terminate()
             process.wait(30)

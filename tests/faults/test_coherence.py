@@ -23,9 +23,9 @@ from tests.tcp_proxy import TcpProxy
 
 __all__ = ["redis_server"]
 
-EDITS = 200 if FULL else 30
-EDITS_OF_TWO = 60 if FULL else 8
-FROM_THE_SHELL = 2 if FULL else 5  # every so many edits; a command takes a second to start
+EDITS = 200 if FULL else 12
+EDITS_OF_TWO, OF_THEM_FROM_THE_SHELL = (60, 60) if FULL else (4, 8)  # the latter every so many, as well
+FROM_THE_SHELL = 2 if FULL else 6  # every so many edits; a command takes a second to start
 OTHER_HOST_WITHIN_S = 1.0
 AFTER_A_CUT_WITHIN_S = 2.0
 CUT_S = 10.0 if FULL else 3.5
@@ -117,5 +117,5 @@ def edit_some(lesson: Lesson, writers: Iterator[Host], number: int) -> None:
     """Edit the lesson so often, and each time have readers of the writer's host see it."""
     for _ in range(number):
         host = next(writers)
-        lesson.edit(host, from_the_shell=len(lesson.edits) % EDITS_OF_TWO == 0)
+        lesson.edit(host, from_the_shell=len(lesson.edits) % OF_THEM_FROM_THE_SHELL == 0)
         lesson.wait_until_seen(host)

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from codyverse.accounts.models import api_tokens, sessions
 from codyverse.database import metadata
+from tests.one_engine import strictest  # noqa: F401  (a fixture)
 
 DEEP = b'{"a":' * 5000 + b"1" + b"}" * 5000
 

@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from tests.accounts.test_avatars import encoded, picture, png_header, scans
+from tests.one_engine import strictest  # noqa: F401  (a fixture)
 from tests.server import Server
 
 GROWTH_MB = 20

@@ -3,6 +3,7 @@ import pytest
 from codyverse import create_app
 from codyverse.accounts.models import api_tokens
 from tests.conftest import make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 TOKENS = "/api/v1/auth/tokens"
 BODY = {"name": "t", "scopes": ["profile:read"]}

@@ -24,6 +24,7 @@ from codyverse.operations import components
 from codyverse.operations.cache.generations import Generations
 from codyverse.operations.cache.reading import used_outdated
 from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, Learner, make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 from tests.operations.limited import PRODUCTION
 
 DECODE = {"zstd": compression.zstd.decompress, "br": brotli.decompress, "gzip": gzip.decompress}

@@ -26,7 +26,7 @@ from codyverse.rewards import service as rewards
 from codyverse.rewards.rules import Reward
 from tests.conftest import ImportedCatalogue, Learner, make_settings
 from tests.http.test_object_access import API, EMAIL, RULES, World, in_browser, with_token, world  # noqa: F401  (a fixture)
-from tests.statements import Statements, told
+from tests.statements import Statements
 
 MANY = 30
 SENDER = 1  # looks up whose session it is
@@ -152,7 +152,7 @@ def test_no_address_sends_more_than_it_states(world: World, statements: Statemen
             if query and of_each == MANY:
                 assert len(response.json["items"]) >= MANY, key
         if len(sent) > MOST[key]:
-            too_many.append(f"{key}: {told(sent, MOST[key])}")
+            too_many.append(f"{key}: {statements.told(sent, MOST[key])}")
     assert not too_many, "\n".join(too_many)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from codyverse.accounts.models import users
 from codyverse.http.json import MAX_VALUES
+from tests.one_engine import strictest  # noqa: F401  (a fixture)
 from tests.server import Server
 
 LOGIN, REGISTER, ME = "/api/v1/auth/login", "/api/v1/auth/register", "/api/v1/me"

@@ -13,6 +13,8 @@ from codyverse.learning import content
 from codyverse.learning.content import yaml
 from codyverse.learning.content.faults import File
 
+pytestmark = pytest.mark.no_cover  # tracing makes the many examples twice as slow, and other tests come by the same lines
+
 SOURCE = Path(__file__).parent.parent / "content"
 FILES = ["course.yaml", "what-is-a-guess.md", "machines-quiz.md", "images/three-dots.svg"]
 

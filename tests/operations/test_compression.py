@@ -4,6 +4,7 @@ from flask_compress.compat import compression
 
 from codyverse import create_app
 from tests.conftest import make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 DECODE = {"zstd": compression.zstd.decompress, "br": brotli.decompress, "gzip": compression.gzip.decompress}
 

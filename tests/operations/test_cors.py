@@ -2,6 +2,7 @@ import pytest
 
 from codyverse import create_app
 from tests.conftest import make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 EXACT = "https://app.example.org"
 PATH = "/api/v1/courses"

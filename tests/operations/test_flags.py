@@ -16,6 +16,7 @@ from codyverse.server.front import NAME
 from codyverse.server.shares import Shares
 from config import Settings
 from tests.conftest import make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 FLAGS = [field.name for field in fields(Settings) if field.name.startswith("feature_")]
 

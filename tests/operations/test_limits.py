@@ -17,6 +17,8 @@ from codyverse.database import Database
 from codyverse.errors import PROBLEM_TYPE
 from codyverse.operations import limits
 from codyverse.operations.limits.addresses import counted
+from tests.conftest import ENGINES
+from tests.one_engine import cheapest
 from tests.operations.limited import START, choose, chosen, settings, time
 
 COURSES = "/api/v1/courses"
@@ -284,6 +286,7 @@ def test_the_document_tells_of_limits_everywhere(client: FlaskClient) -> None:
                 assert ("Retry-After" in described["headers"]) == (status == "429")
 
 
+@pytest.mark.parametrize("engine_name", ENGINES, indirect=True)
 def test_while_the_database_is_away_what_does_not_need_it_answers(learner: Any, app: Flask, database: Database) -> None:
     def away(*arguments: Any) -> None:
         raise sa.exc.OperationalError("", None, OSError())

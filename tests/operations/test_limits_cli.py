@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from codyverse.operations import limits
+from tests.one_engine import cheapest
 from tests.operations.limited import choose, chosen, settings, time
 
 LOGIN = "/api/v1/auth/login"

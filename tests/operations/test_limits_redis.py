@@ -14,6 +14,7 @@ from codyverse.operations.limits.shared import MOST, REDIS_PREFIX, SharedStorage
 from codyverse.operations.limits.storage import Ask
 from codyverse.operations.limits.tiers import FIRST_PAUSE_S, LONGEST_PAUSE_S, Tier, TierDown
 from tests.conftest import make_settings
+from tests.one_engine import cheapest
 from tests.redis import Redis, redis_server
 from tests.server import Server, wait_until
 

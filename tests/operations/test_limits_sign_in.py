@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from codyverse.accounts.models import sessions, users
 from codyverse.operations import limits
+from tests.one_engine import cheapest
 from tests.operations.limited import choose, chosen, settings, time
 from tests.redis import redis_server
 from tests.server import Server

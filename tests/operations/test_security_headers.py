@@ -19,6 +19,7 @@ from codyverse import create_app
 from codyverse.http.csp_reports import CSP_REPORT, LINES_A_MINUTE, MAX_BYTES, REPORTS_JSON, Violations
 from codyverse.operations.security_headers import DATA_POLICY
 from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, make_settings
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
 HOST = "https://learn.example.org"
 PROXY = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "learn.example.org"}

@@ -7,6 +7,7 @@ from flask import request
 
 from codyverse.extensions import flask_cache
 from codyverse.operations import cache
+from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 from tests.operations.cache.made import make
 
 
