@@ -9,6 +9,10 @@ RUN python -m venv /venv \
     && /venv/bin/pip uninstall --yes pip setuptools
 
 FROM python:3.11.14-slim-bookworm
+# pg_dump, for `flask backup`; bookworm's is of version 15, and a newer server needs one of its own version.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 # A number, so that a cluster which refuses to run root can tell.
 RUN groupadd --gid 10001 codyverse \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/codyverse --shell /usr/sbin/nologin codyverse \
@@ -20,6 +24,7 @@ COPY config ./config
 COPY codyverse ./codyverse
 COPY content ./content
 COPY deploy/haproxy ./deploy/haproxy
+COPY docs/operations ./docs/operations
 COPY wsgi.py gunicorn.conf.py ./
 # The root may be mounted read-only: what is written goes to the instance folder and to /dev/shm.
 RUN python -m compileall -q config codyverse wsgi.py gunicorn.conf.py

@@ -81,9 +81,22 @@ servers:
 		echo "Installing HAProxy for the tests (once) …"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends haproxy >/dev/null; \
 	fi
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Chromium for the tests (once) …"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
+	fi
 	@if [ -z "$${TEST_DATABASE_URL:-}" ] && ! command -v pg_virtualenv >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing PostgreSQL for the tests (once) …"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql postgresql-common >/dev/null; \
+	fi
+	@if ! command -v promtool >/dev/null && [ ! -x build/promtool ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then \
+		echo "Fetching promtool for the tests (once; its package is not installed: that would start Prometheus) …"; \
+		if [ "$$(id -u)" = 0 ]; then apt-get -qq update || true; fi; \
+		mkdir -p build/prometheus; \
+		(cd build/prometheus && apt-get -qq download prometheus >/dev/null 2>&1 \
+			&& dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool && mv usr/bin/promtool ..) \
+			|| echo "There is no promtool, so its tests are skipped."; \
+		rm -rf build/prometheus; \
 	fi
 
 wrk:

@@ -4,14 +4,19 @@ import os
 import sys
 from pathlib import Path
 
+from codyverse.operations import logging
+from codyverse.operations.alerts.rules import read as read_alert_rules
 from codyverse.server import access_log, lifecycle, replacement, startup
 from config import SettingsError, load  # the name `config` would be a setting of gunicorn's
 
 try:
     settings = load()  # before anything starts: a worker that cannot start would be started again for ever
+    read_alert_rules(settings.alerts_path)  # one that finds them broken later serves without alerts
 except SettingsError as error:
     print(f"codyverse: {error}", file=sys.stderr)
     raise SystemExit(2) from None
+
+logging.begin_serving(settings)
 
 port = os.environ.get("PORT") or "8000"
 if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -62,7 +67,10 @@ def on_starting(server):
 def when_ready(server):
     """Tell where the platform is, once it answers."""
     where = " and ".join(str(listener) for listener in server.LISTENERS)
-    print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
+    if settings.log_format == "console":
+        print(f"CodyVerse is at {where} (stop it with Ctrl-C)", flush=True)
+    else:
+        logging.log.info("ready", extra={"at": where})
     replacement.attend(server)
 
 

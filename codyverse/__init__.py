@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -10,10 +11,13 @@ from flask import Flask
 import config
 from codyverse import errors, extensions
 from codyverse.accounts import api as accounts_api
+from codyverse.accounts import checks as accounts_checks
 from codyverse.accounts import cli as accounts_cli
+from codyverse.accounts import pages as accounts_pages
 from codyverse.database import Database
 from codyverse.http import api as http_api
 from codyverse.http import (
+    audit_trail,
     auth,
     batch,
     clients,
@@ -28,17 +32,23 @@ from codyverse.http import (
     request_limits,
 )
 from codyverse.learning import api as learning_api
+from codyverse.learning import checks as learning_checks
 from codyverse.learning import cli as learning_cli
 from codyverse.learning import pages as learning_pages
 from codyverse.learning.api import events as learning_events_api
 from codyverse.migrations import cli as migrations_cli
 from codyverse.operations import (
+    alerts,
+    alerts_cli,
+    audit_cli,
     cache,
     cache_cli,
     components,
     compression,
     cors,
+    dashboard,
     database_faults,
+    gauges,
     health,
     limits,
     limits_cli,
@@ -47,15 +57,35 @@ from codyverse.operations import (
     proxies,
     request_ids,
     security_headers,
+    slow_requests,
     statements,
     statements_cli,
     tallies,
 )
+from codyverse.operations.backup import cli as backup_cli
 from codyverse.operations.cache import flask_caching
 from codyverse.operations.deploy import canary_cli, drain_cli
 from codyverse.operations.deploy import cli as deploy_cli
+from codyverse.operations.doctor import cli as doctor_cli
 from codyverse.rewards import api as rewards_api
+from codyverse.rewards import checks as rewards_checks
 from codyverse.rewards import cli as rewards_cli
+from codyverse.rewards import verification
+
+COMMANDS: tuple[Any, ...] = (
+    migrations_cli,
+    statements_cli,
+    accounts_cli,
+    learning_cli,
+    rewards_cli,
+    limits_cli,
+    cache_cli,
+    alerts_cli,
+    audit_cli,
+    deploy_cli,
+    canary_cli,
+    drain_cli,
+)
 
 
 class Application(Flask):
@@ -76,9 +106,10 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
     )
 
-    logging.init_app(app)
     components.init_app(app)
+    logging.init_app(app)
     tallies.init_app(app)
+    gauges.init_app(app)
     cache.init_app(app)
     flask_caching.init_app(app, extensions.flask_cache)
     app.extensions["codyverse.database"] = Database(settings, changes=cache.changes(app))
@@ -88,6 +119,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
 
     errors.init_app(app)
     json.init_app(app)
+    slow_requests.init_app(app)
     metrics.init_app(app, auth.operator)
     finishing.init_app(app, app.extensions.get("codyverse.generations"))
     proxies.init_app(app)
@@ -105,23 +137,22 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     csp_reports.init_app(app)
     batch.init_app(app)
     operators.init_app(app)
+    audit_trail.init_app(app)
     docs.init_app(app)
     health.init_app(app, auth.operator)
+    alerts.init_app(app, partial(metrics.samples, app))
+    metrics.show_alerts(app, alerts.states)
+    dashboard.init_app(app, auth.operator)
 
     accounts_api.init_app(app)
+    accounts_pages.init_app(app)
     learning_api.init_app(app)
     learning_events_api.init_app(app)
     learning_pages.init_app(app)
     rewards_api.init_app(app)
 
-    migrations_cli.init_app(app)
-    statements_cli.init_app(app)
-    accounts_cli.init_app(app)
-    learning_cli.init_app(app)
-    rewards_cli.init_app(app)
-    limits_cli.init_app(app)
-    cache_cli.init_app(app)
-    deploy_cli.init_app(app)
-    canary_cli.init_app(app)
-    drain_cli.init_app(app)
+    for commands in COMMANDS:
+        commands.init_app(app)
+    backup_cli.init_app(app, verification.compare, folders=("avatars",))
+    doctor_cli.init_app(app, (learning_checks.group, rewards_checks.group, accounts_checks.group))
     return app

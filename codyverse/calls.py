@@ -51,6 +51,19 @@ def worth_another_attempt(error: BaseException) -> str | None:
     return "conflict" if fault_of(error) is Fault.CONFLICT else None
 
 
+def kind_of(error: BaseException, fault: Fault | None) -> str | None:
+    """Return in a word what kind of error this is to who watches the database, None for what is no fault of it.
+
+    That a row is there already is an answer, and who lost against another transaction is counted when it tries again.
+    """
+    if fault is Fault.GONE:
+        return "connection"
+    if fault in (Fault.SILENT, Fault.EXHAUSTED):
+        return "timeout"
+    is_no_fault = fault is Fault.CONFLICT or not isinstance(error, sa.exc.DBAPIError) or isinstance(error, sa.exc.IntegrityError)
+    return None if is_no_fault else "other"
+
+
 @contextmanager
 def stale_at_first(begun: Callable[[], bool]) -> Iterator[None]:
     """Raise StaleConnection for a connection that was lost before anything was done with it."""

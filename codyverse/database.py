@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from codyverse import connections
-from codyverse.calls import Call, stale_at_first, worth_another_attempt
+from codyverse.calls import Call, kind_of, stale_at_first, worth_another_attempt
 from codyverse.claims import claims_in
 from codyverse.connections import Fault, fault_of
 from codyverse.operations.breaker import Breaker, BreakerOpen, NullBreaker
@@ -128,6 +129,7 @@ class Transaction(Reader):
 
     begun: bool = False
     touched: set[str] = field(default_factory=set)
+    happened: Counter[str] = field(default_factory=Counter)
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
         """Run a statement; raises SQLAlchemy's errors."""
@@ -139,6 +141,10 @@ class Transaction(Reader):
     def touch(self, *tags: str) -> None:
         """Say that what was read under these tags (see operations/cache) is outdated once this transaction is committed."""
         self.touched.update(tags)
+
+    def note(self, event: str, times: int = 1) -> None:
+        """Have it counted, once this transaction is committed, that something happened, such as a registration."""
+        self.happened[event] += times
 
 
 class Changes(Protocol):
@@ -179,6 +185,8 @@ class Database:
             else NullBreaker("database")
         )
         self.retries = Retries(worth_another_attempt)
+        self.error_listener: Callable[[str], None] = lambda _: None  # hears what kind of error ended a use of the database
+        self.event_listener: Callable[[str, int], None] = lambda *_: None  # hears what was committed, and how often
         self.engine = connections.engine(self.url, settings)
         self._reading = self.engine.execution_options(reading=True)
         if self.dialect == "sqlite":
@@ -223,6 +231,8 @@ class Database:
             # Had the commit failed, nobody would know whether it took effect: what was begun lapses by itself.
             if tx.touched:
                 self._changes.end(tx.touched)
+            for event, times in tx.happened.items():
+                self.event_listener(event, times)
         finally:
             self._thread.busy = False
 
@@ -296,6 +306,9 @@ class Database:
             if fault in (Fault.SILENT, Fault.EXHAUSTED):
                 self._thread.silent_at = time.monotonic()
             call.ended(fault)
+            kind = kind_of(error, fault)
+            if kind is not None:
+                self.error_listener(kind)
             raise
         call.answered()
 

@@ -26,8 +26,10 @@ A_YEAR_S = 366 * 24 * 60 * 60
 HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 HOST = re.compile(rf"\.?{HOST_LABEL}(?:\.{HOST_LABEL})*|\[[0-9a-f:.]+\]")
 ORIGIN = re.compile(rf"(https?://)(\*\.)?({HOST_LABEL}(?:\.{HOST_LABEL})*)(:[0-9]{{1,5}})?\Z")  # as a browser writes it
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 ADDRESSES_LOGGED = ("full", "masked", "none")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("json", "console")
 
 
 def usable_database_url(text: str) -> None:
@@ -72,6 +74,37 @@ def usable_redis_url(text: str) -> None:
         usable = False
     if not usable:
         raise ValidationError("must be redis://host:port/0.")
+
+
+def usable_webhook_url(text: str) -> None:
+    """Raise ValidationError for what is no address of a web server, or has a password in it."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and url.username is None
+        usable = usable and text.isascii() and text.isprintable() and " " not in text and not url.fragment
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValidationError("must be https://host/path, without a password.")
+
+
+def usable_smtp_url(text: str) -> None:
+    """Raise ValidationError for what is no address of a mail server."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.port != 0
+        usable = usable and url.path in ("", "/") and not url.query and not url.fragment
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValidationError("must be smtp://user:password@host:port, or smtps:// for TLS from the beginning.")
+
+
+def usable_emails(texts: tuple[str, ...]) -> None:
+    """Raise ValidationError for what is no address of e-mail."""
+    for text in texts:
+        if not EMAIL.fullmatch(text):
+            raise ValidationError(f"{text} is no address such as operators@example.org.")
 
 
 def usable_limit(text: str) -> None:
@@ -126,6 +159,9 @@ class Settings:
     database_idle_in_transaction_timeout_s: float = setting(
         10.0, "Seconds after which PostgreSQL ends a transaction in which nothing happens.", validate.Range(min=0.1, max=600)
     )
+    slow_request_ms: float = setting(
+        1000.0, "Milliseconds from which a request is counted and logged as slow.", validate.Range(min=1, max=600_000)
+    )
     slow_statement_ms: float = setting(
         100.0, "Milliseconds from which a statement is logged as slow.", validate.Range(min=0, max=600_000)
     )
@@ -165,6 +201,14 @@ class Settings:
         True, "Send the session cookie over HTTPS (or to localhost) only, under a __Host- name."
     )
     log_level: str = setting("WARNING", "Least severe log line that is written.", validate.OneOf(LOG_LEVELS))
+    log_format: str = setting("json", "json: one object a line; console: for people to read.", validate.OneOf(LOG_FORMATS))
+    log_path: str = setting(
+        "",
+        "Folder for codyverse.log, and for access.log in place of standard output: 20 MB each, and four before it. Empty: none.",
+    )
+    log_exception_texts: bool = setting(
+        False, "Log the texts of exceptions, which may hold what learners sent, and not only their kinds and places."
+    )
     trusted_proxies: int = setting(
         0,
         "How many proxies stand before the server and set X-Forwarded-For, -Proto and -Host. With 0 these are ignored.",
@@ -202,6 +246,7 @@ class Settings:
         "/dev/shm",  # noqa: S108  (what we find there is checked before it is used)
         "Folder in memory that processes of a host share, for counters and what outdates the cache; empty: the instance folder.",
     )
+    backup_path: str = setting("", "Folder of backups; empty: the folder backups in the instance folder.")
     cache_process_entries: int = setting(100, "Entries that a process keeps (L1).", validate.Range(min=1, max=1_000_000))
     cache_process_s: int = setting(300, "Seconds for which it uses them (L1).", validate.Range(min=1, max=86_400))
     cache_host_entries: int = setting(
@@ -276,7 +321,9 @@ class Settings:
         "Events of little weight (views, time spent) that wait to be written; more are dropped and counted.",
         validate.Range(min=1, max=1_000_000),
     )
-    access_log: str = setting("-", "File of one JSON line a request, reopened on SIGUSR1; -: standard output; off: none.")
+    access_log: str = setting(
+        "-", "File of one JSON line a request, reopened on SIGUSR1; -: standard output (see log_path); off: none."
+    )
     access_log_addresses: str = setting(
         "masked",
         "Clients' addresses in it: full, masked (the last number of IPv4, all beyond /48 of IPv6), none.",
@@ -285,6 +332,21 @@ class Settings:
     readyz_database_s: float = setting(
         1.0, "Seconds for which /readyz and /health tell what a look at the database found.", validate.Range(min=0, max=60)
     )
+    health_every_s: float = setting(
+        5.0, "Seconds between two looks of a process at what /health tells of.", validate.Range(min=0, max=600)
+    )
+    health_deadline_s: float = setting(
+        2.0, "Seconds after which what does not answer such a look is unavailable.", validate.Range(min=0.05, max=60)
+    )
+    health_latency_ms: float = setting(
+        250.0, "Milliseconds from which database, cache and limiter are degraded.", validate.Range(min=0.1, max=60_000)
+    )
+    health_disk_free_mb: float = setting(
+        500.0, "Megabytes free for the instance folder below which the disk is degraded.", validate.Range(min=0, max=10_000_000)
+    )
+    health_silent_s: float = setting(
+        10.0, "Seconds after which a worker that says nothing of itself is silent.", validate.Range(min=3, max=600)
+    )
     readyz_errors_share: float = setting(
         0.5,
         "Share of a process's answers that may be errors (500) before it calls itself not ready.",
@@ -292,11 +354,28 @@ class Settings:
     )
     readyz_errors_least: int = setting(20, "Answers without which that share says nothing.", validate.Range(min=1, max=1_000_000))
     readyz_errors_s: float = setting(10.0, "Seconds of which the answers are counted.", validate.Range(min=1, max=600))
+    alerts_path: Path = setting(ROOT / "config/alerts.yaml", "File of the rules by which alerts are raised.")
+    alerts_every_s: float = setting(
+        15.0, "Seconds between two looks at the figures that alerts are raised by.", validate.Range(min=0.1, max=60)
+    )
+    alerts_webhook_url: str = setting(
+        "", "Address that a message is posted to when an alert fires or clears; empty: none.", usable_webhook_url, secret=True
+    )
+    alerts_webhook_secret: str = setting(
+        "", "Key of the signature (HMAC-SHA256) of what is posted there; empty: unsigned.", validate.Length(min=16), secret=True
+    )
+    alerts_email_to: tuple[str, ...] = setting((), "Addresses that the same messages are mailed to.", usable_emails)
+    smtp_url: str = setting(
+        "",
+        "smtp://user:password@host:port (TLS where the server offers it) or smtps://, the server that takes mail; empty: none.",
+        usable_smtp_url,
+        secret=True,
+    )
     admission_queue: int = setting(
         1000, "Requests of a worker that wait for a thread; more are refused.", validate.Range(min=1, max=100_000)
     )
     admission_wait_s: float = setting(
-        1.0,
+        2.0,
         "Seconds for which a page or a read of the API may wait for a thread: files half, submissions three times, sign-in four.",
         validate.Range(min=0.05, max=60),
     )
@@ -304,6 +383,14 @@ class Settings:
         2,
         "Threads of a worker that answers which stream may hold; two are left for others where there are more than two.",
         validate.Range(min=1, max=1000),
+    )
+    operations_stream_s: float = setting(
+        60.0,
+        "Seconds after which a live page of /operations has to connect again, so that it holds no thread for ever.",
+        validate.Range(min=0, max=600),
+    )
+    haproxy_socket: str = setting(
+        "", "HAProxy's runtime socket, a path or HOST:PORT, for the canary on /operations. Empty: none is shown."
     )
     limit_client: str = setting("1000 per 15 minutes", "Requests of one client: an account, else an address.", usable_limit)
     limit_endpoint: str = setting("100 per minute", "Requests of one client to one operation of the API.", usable_limit)

@@ -4,6 +4,8 @@ from typing import Any
 
 DIFFERENT: dict[str, Any] = {
     "log_level": "DEBUG",
+    "log_format": "console",
+    "log_exception_texts": True,
     "access_log": "off",
     "session_cookie_secure": False,  # also a phone in the same network may sign in, over plain HTTP
     "https": False,

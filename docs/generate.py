@@ -18,7 +18,9 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402  (found by way of the line above)
 from codyverse import create_app, errors  # noqa: E402
-from codyverse.operations import components  # noqa: E402
+from codyverse.operations import components, metrics  # noqa: E402
+from codyverse.operations.doctor import checklist  # noqa: E402
+from codyverse.operations.doctor import registry as doctor_registry  # noqa: E402
 from config import base  # noqa: E402
 
 NOTICE = "<!-- Written by docs/generate.py (`make docs`) from the code. -->\n"
@@ -77,21 +79,56 @@ def commands_document(app: object) -> str:
     """Return the help of every command of ours."""
     lines = ["# Commands", NOTICE]
     for name, group in sorted(app.cli.commands.items()):  # type: ignore[attr-defined]
-        if not isinstance(group, click.Group) or name == "flask":
+        if name == "flask":
             continue
-        lines += [f"## `flask {name}`", "", group.help or "", ""]
+        lines += [f"## `flask {name}`", "", *([group.help or "", ""] if isinstance(group, click.Group) else [])]
         for command_name, command in _commands(group):
-            context = click.Context(command, info_name=f"flask {name} {command_name}")
+            context = click.Context(command, info_name=f"flask {name} {command_name}".rstrip())
             lines += ["```text", command.get_help(context), "```", ""]
     return "\n".join(lines)
 
 
-def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield the commands of a group, and of the groups in it, with their names behind the group's."""
+def checklist_document(app: object) -> str:
+    """Return the list to go through before a deployment."""
+    checks = doctor_registry.of(app)  # type: ignore[arg-type]
+    lines = [
+        "# Before a deployment",
+        NOTICE,
+        "`flask doctor` looks at all of this, `flask doctor --only GROUP` at a part, with `--url https://HOST` also at the site",
+        "as visitors meet it. Run it as the account of the service, with its environment. It exits 1 when something has to be",
+        "mended, and changes nothing. Settings that cannot be used end any command with one line and code 2.",
+        "",
+    ]
+    return "\n".join([*lines, checklist.document(checks)])
+
+
+def _commands(group: click.Command, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group, and of the groups in it, with their names behind the group's; or a command on its own."""
+    if not isinstance(group, click.Group):
+        yield prefix, group
+        return
     for name, command in sorted(group.commands.items()):
         yield f"{prefix}{name}", command
         if isinstance(command, click.Group):
             yield from _commands(command, f"{prefix}{name} ")
+
+
+def metrics_document(app: object) -> str:
+    """Return the table of figures."""
+    lines = [
+        "# Figures",
+        NOTICE,
+        "What `GET /metrics` tells, for all workers of a host together. A `worker` is the number of a slot, not of a process.",
+        "",
+        "| name | type | labels | what it is |",
+        "|---|---|---|---|",
+    ]
+    counted = metrics.of(app)  # type: ignore[arg-type]
+    for family in sorted(counted.registry.collect(), key=lambda family: family.name) if counted else []:
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # type: ignore[attr-defined]
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(lines) + "\n"
 
 
 def openapi_document(app: object) -> str:
@@ -109,6 +146,8 @@ def main() -> int:
             "problems.md": problems_document(),
             "commands.md": commands_document(app),
             "openapi.json": openapi_document(app),
+            "metrics.md": metrics_document(app),
+            "../operations/checklist.md": checklist_document(app),
         }
         components.of(app).close()
     stale = [
@@ -116,7 +155,8 @@ def main() -> int:
     ]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            click.echo(f"docs/reference/{name} is not what the code says: run `make docs`", err=True)
+            path = (FOLDER / name).resolve().relative_to(ROOT)
+            click.echo(f"{path} is not what the code says: run `make docs`", err=True)
         return 1 if stale else 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in stale:

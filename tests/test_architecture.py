@@ -17,7 +17,15 @@ FILES_OF_THEIR_OWN = (
     "operations/limits/storage.py",
     "operations/sqlite_files.py",
     "operations/tallies.py",
+    "operations/journal.py",
     "operations/cache/host.py",
+    "operations/backup/client_programs.py",
+    "operations/backup/engines.py",
+    "operations/backup/postgresql.py",
+    "operations/backup/sqlite.py",
+    "operations/doctor/postgresql.py",
+    "operations/doctor/registry.py",
+    "operations/doctor/sqlite.py",
 )
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "versions" not in path.parts)
 
@@ -33,7 +41,8 @@ def test_only_services_open_transactions():
     for path in SOURCES:
         if ".transaction()" in path.read_text("utf-8"):
             at = str(path.relative_to(ROOT))
-            assert re.search(r"^\w+/service(/|\.py)|^database\.py|^operations/idempotency\.py|^migrations/cli\.py", at), at
+            allowed = r"^\w+/service(/|\.py)|^database\.py|^operations/idempotency\.py|^operations/audit/|^migrations/cli\.py"
+            assert re.search(allowed, at), at
 
 
 def test_only_create_app_imports_inside_a_function():

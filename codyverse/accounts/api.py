@@ -10,7 +10,7 @@ from codyverse import extensions
 from codyverse.accounts import avatars, schemas, service
 from codyverse.accounts.storage import Storage
 from codyverse.extensions import database
-from codyverse.http import auth, idempotency, pagination, uploads
+from codyverse.http import auth, clients, idempotency, pagination, uploads
 from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.request_limits import max_body
 from codyverse.http.schemas import LOCATION, NothingSchema, PageQuery
@@ -44,7 +44,7 @@ def register(details: dict[str, Any]) -> Reply:
     settings = _settings()
     key = idempotency.key(NOBODY)
     limits.count_registration()
-    begun = service.register(database, key, settings.secret_key, settings.session_days, _user_agent(), details)
+    begun = service.register(database, key, settings.secret_key, settings.session_days, clients.user_agent(), details)
     auth.send_session_cookie(begun.secret)
     return begun.profile, {"Location": url_for("accounts.read_me"), **NOT_KEPT}
 
@@ -60,7 +60,7 @@ def log_in(credentials: dict[str, Any]) -> Reply:
     settings = _settings()
     key = idempotency.key(NOBODY)
     with limits.attempt_to_sign_in(credentials["email"]):
-        begun = service.log_in(database, key, settings.secret_key, settings.session_days, _user_agent(), **credentials)
+        begun = service.log_in(database, key, settings.secret_key, settings.session_days, clients.user_agent(), **credentials)
     auth.send_session_cookie(begun.secret)
     return begun.profile, NOT_KEPT
 
@@ -74,7 +74,7 @@ def log_out(body: dict[str, Any]) -> Response:
     """Sign out: end the session of this request."""
     caller = auth.caller()
     assert caller.session_id is not None
-    service.revoke_session(database, caller.user_id, caller.session_id)
+    service.sign_out(database, caller.user_id, caller.session_id)
     auth.clear_session_cookie()
     return _nothing()
 
@@ -235,10 +235,6 @@ def _before_id(list_name: str, query: dict[str, Any]) -> int | None:
 
 def _by_id(row: dict[str, Any]) -> list[Any]:
     return [row["id"]]
-
-
-def _user_agent() -> str:
-    return "".join(c for c in request.user_agent.string if c.isprintable())[:200]
 
 
 def _nothing() -> Response:

@@ -169,7 +169,7 @@ class _Duties(Duties):
 
     def observe(self, rule: str, method: str, status: int, seconds: float) -> None:
         if self._metrics is not None:
-            self._metrics.observe(method, rule, status, seconds)
+            self._metrics.observe_hit(method, rule, status, seconds)
 
 
 def init_app(app: Flask, generations: Generations | None) -> None:

@@ -8,6 +8,7 @@ from alembic import context
 
 import codyverse.accounts.models
 import codyverse.learning.models
+import codyverse.operations.audit
 import codyverse.operations.idempotency
 import codyverse.rewards.models  # noqa: F401  (imported for their tables)
 from codyverse.database import Json, UtcDateTime, metadata

@@ -8,7 +8,8 @@ import click
 import orjson
 from flask import Flask, current_app
 
-from codyverse.operations import cache, tallies
+from codyverse.extensions import database
+from codyverse.operations import audit, cache, tallies
 from codyverse.operations.commands import Group
 
 TIERS = {"l1": "L1 process", "l2": "L2 host", "l3": "L3 cluster"}
@@ -42,6 +43,7 @@ def stats(as_json: bool) -> None:
 def clear() -> None:
     """Forget everything that is cached, on every host."""
     cache.of(current_app).clear()
+    audit.note(database, "cache_cleared", audit.CLI, "cache")
     click.echo("The cache is empty.")
 
 
@@ -50,6 +52,7 @@ def clear() -> None:
 def invalidate(tags: tuple[str, ...]) -> None:
     """Outdate what was read under TAGs such as `catalogue`, `course:first-steps` and `account:17`, on every host."""
     cache.of(current_app).invalidate(*tags)
+    audit.note(database, "cache_invalidated", audit.CLI, "cache", {"tags": tags})
     click.echo(f"Outdated: {', '.join(tags)}")
 
 

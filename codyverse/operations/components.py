@@ -22,6 +22,7 @@ LEAST_S = 1.0  # for all together, however late it is
 RESERVED_S = 1.0  # of what is left, for each part that has yet to be closed
 
 OK, UNAVAILABLE = "ok", "unavailable"
+OUTSIDE = "-"  # of a server with workers
 
 Health = Mapping[str, Any]
 
@@ -40,6 +41,8 @@ class Components:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.draining = False  # whether no more requests are to be sent here
+        self.worker = OUTSIDE  # the number of the slot that a server gave this process among its workers
+        self.workers_wanted: Callable[[], int] = lambda: 1
         self._clock = clock
         self._parts: list[_Part] = []
         self._failed: set[str] = set()

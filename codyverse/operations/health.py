@@ -17,7 +17,8 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from codyverse.database import UNUSABLE
 from codyverse.errors import CodyverseError
 from codyverse.extensions import database
-from codyverse.operations import components, flags, limits, proxies, readiness
+from codyverse.operations import components, flags, health_looks, limits, proxies, readiness
+from codyverse.operations.health_checks import Checks
 from codyverse.operations.limits.addresses import address
 from codyverse.operations.limits.leases import Exceeded
 from codyverse.operations.readiness import Readiness
@@ -34,6 +35,7 @@ class _Health:
     """What the three addresses ask. `check_operator` raises for everybody else."""
 
     readiness: Readiness
+    checks: Checks
     check_operator: Callable[[], Any]
 
 
@@ -72,13 +74,16 @@ def _status() -> tuple[dict[str, Any], int]:
 
 def _components() -> dict[str, Any]:
     """Return the state of each part of this process."""
-    found = _of_app().readiness
+    found = _of_app()
     parts = components.of(current_app)
+    of_parts, checks = parts.health(), found.checks.states()
     return {
-        **parts.health(),
+        **of_parts,
         "process": {"status": "draining" if parts.draining else "ok"},
-        "answers": found.state_of_answers(),
-        "database": {**found.database(), **_connections()},
+        "answers": found.readiness.state_of_answers(),
+        **checks,
+        "database": {**checks["database"], **_connections()},
+        "memory": {**checks["memory"], "this_worker": of_parts.get("memory")},
     }
 
 
@@ -131,6 +136,6 @@ def init_app(app: Flask, guard: Callable[[Any], Any]) -> None:
     """Register the three addresses. The guard, a decorator of views, lets operators pass."""
     settings: Settings = app.config["CODYVERSE"]
     decides = readiness.make(settings, components.of(app), app.extensions["codyverse.database"])
-    app.extensions["codyverse.health"] = _Health(decides, guard(lambda: None))
+    app.extensions["codyverse.health"] = _Health(decides, health_looks.make(app, decides), guard(lambda: None))
     app.after_request(_count)
     app.register_blueprint(blueprint)

@@ -11,7 +11,8 @@ import limits as counting
 from flask import Flask, current_app
 from limits import RateLimitItem
 
-from codyverse.operations import limits
+from codyverse.extensions import database
+from codyverse.operations import audit, limits
 from codyverse.operations.commands import CommandError, Group
 from codyverse.operations.limits import addresses
 from codyverse.operations.limits.headers import POLICIES, Standing, standing
@@ -65,6 +66,7 @@ def reset(client: int | None, address: str | None, email: str | None) -> None:
     found = _counters(client, address, email)
     for counter in found:
         storage.clear_sliding_window(counter.key, counter.item.get_expiry())
+    audit.note(database, "limits_reset", audit.CLI, _subject(client, address, email), {"counters": len(found)})
     click.echo(f"{len(found)} {'counter' if len(found) == 1 else 'counters'} forgotten.")
 
 
@@ -91,6 +93,14 @@ def _counters(client: int | None, address: str | None, email: str | None) -> lis
         account = _limits().sign_in.account(email)
         return [c for c in all_of_them if account in (c.client, c.scope)]
     return all_of_them
+
+
+def _subject(client: int | None, address: str | None, email: str | None) -> str:
+    if client is not None:
+        return audit.account(client)
+    if email is not None:
+        return audit.email(current_app.config["CODYVERSE"].secret_key, email)
+    return "everybody" if address is None else "address"  # which one is personal data
 
 
 def _parsed(key: str) -> Counter:

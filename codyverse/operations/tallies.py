@@ -27,6 +27,7 @@ log = logging.getLogger("codyverse.performance")
 FLUSH_S = 2.0
 MOST_NAMES = 20_000  # more are counted under OTHER: names may come from what clients send
 OTHER = "other"
+LAST_TRIES = 3  # to write at the end, each of which waits a second for its turn
 
 T = TypeVar("T")
 
@@ -122,9 +123,12 @@ class Tallies:
                     self._largest[name] = max(amount, self._largest.get(name, 0))
 
     def close(self) -> None:
-        """Add the last ones up."""
+        """Add the last ones up, and do not give up at once when many processes end together."""
         self._wake.set()
-        self.flush()
+        for _ in range(LAST_TRIES):
+            self.flush()
+            if self._pid != os.getpid() or not (self._new or self._largest):
+                return
 
     def _start(self) -> None:
         with self._guard:

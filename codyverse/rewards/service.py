@@ -74,6 +74,7 @@ def award(tx: Transaction, user_id: int, source: str, reward: Reward) -> Balance
             "coins_after": balance.coins,
         },
     )
+    tx.note("ledger_entry", 2)
     return balance
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from codyverse.database import Database
+from codyverse.database import Database, Reader
 from codyverse.rewards.models import CURRENCIES, ledger_entries, wallets
 
 
@@ -25,6 +25,7 @@ class Verification(NamedTuple):
     entries: int
     wallets: int
     differences: list[Difference]
+    sums: dict[str, int]  # of all entries, by currency
 
     @property
     def total(self) -> int:
@@ -64,13 +65,22 @@ _COUNTS = sa.select(
     sa.select(sa.func.count()).select_from(ledger_entries).scalar_subquery().label("entries"),
     sa.select(sa.func.count()).select_from(wallets).scalar_subquery().label("wallets"),
 )
+_SUMS = sa.select(ledger_entries.c.currency, sa.func.sum(ledger_entries.c.amount).label("sum")).group_by(
+    ledger_entries.c.currency
+)
 
 
 def verify(database: Database) -> Verification:
     """Compare every balance with the sum of its entries, in one statement, so that awards may go on meanwhile."""
     with database.long_read() as reader:
-        differences = [
-            Difference(row.user_id, row.currency, int(row.stored), int(row.entries_sum)) for row in reader.execute(_DIFFERENCES)
-        ]
-        counts = reader.execute(_COUNTS).one()
-    return Verification(counts.entries, counts.wallets, differences)
+        return compare(reader)
+
+
+def compare(reader: Reader | sa.Connection) -> Verification:
+    """Do the same with what a connection sees."""
+    differences = [
+        Difference(row.user_id, row.currency, int(row.stored), int(row.entries_sum)) for row in reader.execute(_DIFFERENCES)
+    ]
+    counts = reader.execute(_COUNTS).one()
+    sums = dict.fromkeys(CURRENCIES, 0) | {row.currency: int(row.sum) for row in reader.execute(_SUMS)}
+    return Verification(counts.entries, counts.wallets, differences, sums)

@@ -1,4 +1,4 @@
-"""What a line of the access log holds: no query, cookie or token, and nothing without bounds.
+"""What a line of the access log holds: no query, cookie, token or e-mail address, and nothing without bounds.
 
 A client's address is personal data. Masked it still tells one home's, school's or company's network from another.
 """
@@ -13,8 +13,11 @@ from urllib.parse import quote
 
 import orjson
 
+from codyverse.operations import log_redaction
+
 LONGEST_METHOD, LONGEST_PATH, LONGEST_AGENT = 20, 1000, 200  # characters: with these a line has less than PIPE_BUF bytes
 
+_SLOW = ',"slow":true'
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -29,6 +32,7 @@ def line(
     request_id: str,
     agent: str,
     pid: int,
+    is_slow: bool = False,
 ) -> str:
     """Return the line, with the address as it may be shown; its texts are of LONGEST_PATH and LONGEST_AGENT at the most.
 
@@ -37,8 +41,8 @@ def line(
     """
     return (
         f'{{"time":"{_second(int(at))}.{int(at * 1000) % 1000:03d}Z","method":{_method(method)},"path":{_path(path)},'
-        f'"status":{status:d},"bytes":{sent_bytes:d},"ms":{seconds * 1000:.2f},"address":{_text(address)},'
-        f'"request_id":"{request_id}","agent":{_text(agent)},"pid":{pid}}}\n'
+        f'"status":{status:d},"bytes":{sent_bytes:d},"ms":{seconds * 1000:.2f}{_SLOW if is_slow else ""},'
+        f'"address":{_text(address)},"request_id":"{request_id}","agent":{_text(agent)},"pid":{pid}}}\n'
     )
 
 
@@ -65,7 +69,7 @@ def _method(text: str) -> str:
 
 @lru_cache(1024)
 def _path(text: str) -> str:
-    text = text.partition("?")[0]
+    text = log_redaction.text(text.partition("?")[0])[:LONGEST_PATH]
     if text.isascii() and text.isprintable():
         return _json(text)
     return _json(quote(text, _PRINTABLE, "latin-1", "replace")[:LONGEST_PATH])  # each character stands for the byte that was sent
@@ -75,7 +79,7 @@ def _path(text: str) -> str:
 def _text(text: str) -> str:
     if not text.isprintable():
         text = "".join(character if character.isprintable() else "?" for character in text)
-    return _json(text)
+    return _json(log_redaction.text(text)[:LONGEST_AGENT])
 
 
 def _json(text: str) -> str:

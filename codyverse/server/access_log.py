@@ -1,36 +1,28 @@
 """The access log: one JSON line a request, written off the request's path.
 
-A request only makes its line, in a microsecond, and puts it into a queue. A thread writes some at a time, as many as the system
-hands over as a whole, so that the lines of several processes never mix: PIPE_BUF bytes to a pipe; to a file, which Linux locks
-for each write, more.
-
-Nothing waits for the log and nothing fails with it. What finds the queue full, or cannot be written, is lost and counted.
+A request only makes its line, in a microsecond; the rest is `log_writer`'s.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import select
-import stat
-import threading
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gunicorn import glogging
 
 from codyverse.operations import components, tallies
+from codyverse.operations.log_files import AppendedFile, RotatedFiles
+from codyverse.operations.log_writer import File, LineWriter
 from codyverse.server.access_lines import LONGEST_AGENT, LONGEST_PATH, line, masked
 from config import Settings
 
 OFF, STANDARD_OUTPUT = ("", "off"), "-"
-EVERY_S = 0.1
-FILE_PIECE_BYTES = 65_536
-QUEUE = 20_000  # lines, some 10 MB; twice what a worker makes in that time at its best
-CLOSING_S = 2.0  # for the last lines, which a pipe that nobody reads would never take
+NAME, FILE_NAME = "the access log", "access.log"
+QUEUE = 20_000  # lines, some 10 MB; twice what a worker makes at its best before they are written
 
 WRITTEN, DROPPED = "access-log:written", "access-log:dropped"
 
@@ -39,150 +31,39 @@ log = logging.getLogger("codyverse.performance")
 Count = Callable[[str, float], None]
 
 
-class AccessLog:
+class AccessLog(LineWriter):
     """The access log of one process."""
 
     def __init__(
-        self,
-        path: str,
-        addresses: str,
-        count: Count,
-        write: Callable[[int, bytes], int] = os.write,
-        clock: Callable[[], float] = time.time,
+        self, file: File, addresses: str, count: Count, slow_ms: float = math.inf, clock: Callable[[], float] = time.time
     ) -> None:
-        self._file = _File(path, write)
+        """Mark requests that take `slow_ms` or longer."""
+        super().__init__([file], self._count_lines, QUEUE)
         self._shown = _SHOWN[addresses]
         self._count = count
+        self._slow_s = slow_ms / 1000
         self._clock = clock
-        self._queue: deque[str] = deque()
-        self._begins = threading.Lock()
-        self._pid = 0
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def note(
         self, method: str, path: str, status: int, sent_bytes: int, seconds: float, address: str, request_id: str, agent: str
     ) -> None:
         """Have a request written, in a moment."""
-        if self._pid != os.getpid():
-            self._begin()
-        if len(self._queue) >= QUEUE:
-            self._count(DROPPED, 1)
+        if not self.has_room():
             return
         try:
             path, agent, shown = path[:LONGEST_PATH], agent[:LONGEST_AGENT], self._shown(address)
-            made = line(self._clock(), method, path, status, sent_bytes, seconds, shown, request_id, agent, self._pid)
+            is_slow = seconds >= self._slow_s
+            made = line(self._clock(), method, path, status, sent_bytes, seconds, shown, request_id, agent, self._pid, is_slow)
         except Exception:  # nothing fails with the log
             log.exception("the access log lost a line")
             self._count(DROPPED, 1)
         else:
             self._queue.append(made)
 
-    def reopen(self) -> None:
-        """Go on in a new file, the old one having been moved away. A signal's handler may call this: the thread does it."""
-        self._file.reopens = True
-
-    def close(self) -> None:
-        """Write what is left, within CLOSING_S."""
-        thread, self._thread, self._pid = self._thread, None, 0
-        self._ended.set()
-        if thread is not None:
-            thread.join(CLOSING_S)
-
-    def _begin(self) -> None:
-        with self._begins:
-            if self._pid == os.getpid():
-                return
-            if self._pid:  # a fork: these lines are the parent's to write
-                self._queue = deque()
-            self._ended = threading.Event()
-            thread = threading.Thread(target=self._keep_writing, args=(self._ended,), name="access-log", daemon=True)
-            with suppress(RuntimeError):  # no room for a thread: the next request tries again
-                thread.start()
-                self._thread, self._pid = thread, os.getpid()
-
-    def _keep_writing(self, ended: threading.Event) -> None:
-        goes_on = True
-        while goes_on:
-            goes_on = not ended.wait(EVERY_S)
-            try:
-                self._write_all()
-            except Exception:  # or no line would ever be written again
-                log.exception("the access log lost lines")
-        self._file.close()
-
-    def _write_all(self) -> None:
-        all_lines = written = 0
-        for piece, lines in self._pieces(len(self._queue), self._file.piece_bytes()):
-            all_lines += lines
-            written += self._file.append(piece)
-        for name, amount in ((WRITTEN, written), (DROPPED, all_lines - written)):
+    def _count_lines(self, written: int, lost: int) -> None:
+        for name, amount in ((WRITTEN, written), (DROPPED, lost)):
             if amount:
                 self._count(name, amount)
-
-    def _pieces(self, lines: int, most: int) -> Iterator[tuple[bytes, int]]:
-        """Take lines from the queue; yields as many as fit into a piece of so many bytes, and their number."""
-        taken: list[str] = []
-        size = 0
-        for _ in range(lines):
-            text = self._queue.popleft()
-            longest = len(text) if text.isascii() else 2 * len(text)  # all that clients send is Latin-1
-            if taken and size + longest >= most:  # one byte is for ending a torn line
-                yield "".join(taken).encode(), len(taken)
-                taken, size = [], 0
-            taken.append(text)
-            size += longest
-        if taken:
-            yield "".join(taken).encode(), len(taken)
-
-
-class _File:
-    """Where the lines go."""
-
-    def __init__(self, path: str, write: Callable[[int, bytes], int]) -> None:
-        self.reopens = False
-        self._path = path
-        self._write = write
-        self._descriptor = -1
-        self._is_torn = self._fails = False
-
-    def piece_bytes(self) -> int:
-        """Return how many bytes are written as a whole."""
-        with suppress(OSError):
-            if stat.S_ISREG(os.fstat(self._opened()).st_mode):
-                return FILE_PIECE_BYTES
-        return select.PIPE_BUF
-
-    def append(self, piece: bytes) -> int:
-        """Write lines; returns how many of them are whole in the file."""
-        torn = b"\n" if self._is_torn else b""
-        try:
-            written = self._write(self._opened(), torn + piece)
-        except OSError as error:
-            if not self._fails:
-                log.warning("the access log cannot be written: %s", error.strerror)
-            self._fails = True
-            return 0
-        self._fails = False
-        self._is_torn = not (torn + piece)[:written].endswith(b"\n")  # on a disk with room for no more
-        return piece[: max(0, written - len(torn))].count(b"\n")
-
-    def close(self) -> None:
-        """Close it, to be opened anew if there is more to write."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def _opened(self) -> int:
-        """Return the descriptor. Raises OSError."""
-        if self._path == STANDARD_OUTPUT:
-            return 1
-        if self.reopens:
-            self.reopens = False
-            self.close()
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        return self._descriptor
 
 
 def _nothing(address: str) -> str:
@@ -197,6 +78,14 @@ class Logger(glogging.Logger):  # type: ignore[misc]
 
     `access_log` is gunicorn's own until `begin`, as in the master; then it is an AccessLog, or None when the log is off.
     """
+
+    def setup(self, cfg: Any) -> None:
+        """Have gunicorn's own lines written where all others are, unless its settings name another place."""
+        super().setup(cfg)
+        if cfg.errorlog == "-" and not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
+            for handler in [each for each in self.error_log.handlers if type(each) is logging.StreamHandler]:
+                self.error_log.removeHandler(handler)
+            self.error_log.propagate = True
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
         """Note a request that was answered by way of WSGI, or that could not be parsed."""
@@ -225,7 +114,15 @@ def make(settings: Settings, count: Count) -> AccessLog | None:
     """Return the access log that the settings describe, None when they want none."""
     if settings.access_log in OFF:
         return None
-    return AccessLog(settings.access_log, settings.access_log_addresses, count)
+    return AccessLog(_file(settings), settings.access_log_addresses, count, settings.slow_request_ms)
+
+
+def _file(settings: Settings) -> File:
+    if settings.access_log != STANDARD_OUTPUT:
+        return AppendedFile(NAME, settings.access_log)
+    if settings.log_path:
+        return RotatedFiles(NAME, Path(settings.log_path) / FILE_NAME)
+    return AppendedFile(NAME, 1)
 
 
 def begin(worker: Any) -> None:

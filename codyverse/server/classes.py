@@ -19,7 +19,9 @@ class Class(IntEnum):
     STATIC = 7  # files, and reports for which nobody waits
 
 
-_HEALTH = frozenset({"/livez", "/readyz", "/health", "/metrics"})  # an overload is when the figures are wanted
+# An overload is when the figures are wanted.
+_HEALTH = frozenset({"/livez", "/readyz", "/health", "/metrics", "/operations", "/operations/history"})
+_SIGNING_IN = frozenset({"/login", "/logout"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FILES = ("/static/", "/media/")
 _UNAWAITED = frozenset({"/favicon.ico", "/robots.txt", "/api/v1/events", "/api/v1/csp-reports"})
@@ -37,7 +39,7 @@ def classify(method: str, path: str, accept: str, chunked: bool) -> Class:
         return Class.HEALTH
     if path in _UNAWAITED or path.startswith(_FILES):
         return Class.STATIC
-    if path.startswith("/api/v1/auth/"):
+    if path.startswith("/api/v1/auth/") or path in _SIGNING_IN:
         return Class.AUTH
     if "text/event-stream" in accept.lower():
         return Class.STREAM

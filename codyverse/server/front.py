@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from codyverse.operations.components import Components
@@ -14,9 +14,14 @@ NAME = "codyverse.front"
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The parts of the application that the worker uses. `hits` is None when nothing finished is kept."""
+    """The parts of the application that the worker uses. `hits` is None when nothing finished is kept.
+
+    `refused` hears the method and the status of what the worker refuses; `tell` has a value of the worker's read, now and then.
+    """
 
     settings: Settings
     components: Components
     count: Callable[[str], None]
     hits: Hits | None
+    refused: Callable[[str, int], None]
+    tell: Callable[[str, Mapping[str, str], Callable[[], float | None]], None]

@@ -25,7 +25,11 @@ def forked() -> None:
 def begun(worker: Any) -> None:
     """Begin what a worker has of its own, and freeze what was loaded: looking through it for garbage would cost every request."""
     access_log.begin(worker)
-    components.of(_application(worker)).start()
+    parts = components.of(_application(worker))
+    slot = getattr(worker, "slot", None)
+    parts.worker = "-" if slot is None else str(slot)
+    parts.workers_wanted = lambda: replacement.roster.wanted or int(worker.cfg.workers)
+    parts.start()
     watchdog.write_stacks_on_abort()
     gc.collect()
     gc.freeze()

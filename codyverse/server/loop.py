@@ -59,8 +59,9 @@ class Loop:
         hits: Hits | None,
         access_log: AccessLog | None,
         released: Callable[[], None],
+        refused: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
-        """`released` hears of every connection that is gone."""
+        """`released` hears of every connection that is gone, `refused` the method and the status of every refusal."""
         self.answered_here = 0
         self._cfg = cfg
         self._keepalive_s = cfg.keepalive  # which gunicorn's object takes long to tell
@@ -71,6 +72,7 @@ class Loop:
         self._hits = hits
         self._access_log = access_log
         self._released = released
+        self._refused = refused
         self._connections: dict[Connection, None] = {}
         self._received_bytes = 0
         self._unsent_bytes = 0
@@ -121,6 +123,7 @@ class Loop:
         method, path = (outline.method, outline.path) if outline is not None else ("", "")
         body = b"" if method == "HEAD" else body
         connection.queue(head, body)
+        self._refused(method, status)
         if self._access_log is not None:
             address = remote_address(connection.client)
             self._access_log.note(method, path, status, len(body), 0.0, address, request_id, "")

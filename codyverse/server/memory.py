@@ -19,7 +19,7 @@ import math
 import time
 import tracemalloc
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -32,7 +32,7 @@ from codyverse.server.budget import MEGABYTE
 from codyverse.server.trend import Trend
 from config import Settings
 
-log = logging.getLogger("codyverse.performance")
+log = logging.getLogger("codyverse.memory")
 
 EVERY_S = 0.1
 LOOKS = 10  # that tell how fast it grows right now
@@ -88,6 +88,11 @@ class Memory:
         self._thresholds = [0.0, *(self.budget_bytes * percent / 100 for percent in percents)]
         self._relief = self.budget_bytes * settings.memory_relief_percent / 100
         parts.add("memory", self.close, health=self.health)
+
+    def tell(self, tell: Callable[[str, Mapping[str, str], Callable[[], float | None]], None]) -> None:
+        """Have told what the worker holds, and may hold."""
+        tell("codyverse_worker_memory_bytes", {}, lambda: self._rss() or None)
+        tell("codyverse_worker_memory_budget_bytes", {}, lambda: self.budget_bytes)
 
     def check(self, requests: int, running: int) -> Verdict | None:
         """Return why the worker is to be replaced, once for each reason; `requests` it answered, `running` it has in hand."""

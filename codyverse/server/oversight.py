@@ -17,6 +17,7 @@ class Oversight:
         settings = front.settings
         self.watchdog = Watchdog(settings.request_deadline_s, front.count)
         self._memory = Memory(settings, cfg.workers, front.components, front.count)
+        self._memory.tell(front.tell)
         self._replacement = Replacement(age, front.count, settings.memory_emergency_s)
         self._ends_within_s = float(cfg.graceful_timeout)
         self._stuck = False

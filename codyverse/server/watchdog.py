@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
+from codyverse.operations.logging import end as end_log
+
 log = logging.getLogger("codyverse.performance")
 
 EVERY_S = 0.5
@@ -103,6 +105,7 @@ class Watchdog:
     def _end_process(self) -> None:
         running = ", ".join(request.what.partition("?")[0] for request in list(self._running.values())) or "nothing"
         log.error("worker %d ends although its threads do not: %s", os.getpid(), running)
+        end_log()  # nothing else writes what waits when a process ends like this
         self._end(1)
 
 

@@ -104,7 +104,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._oversight = Oversight(self.front, self.cfg, self.age)
         slot = self.slot if settings.feature_load_balancing else None
         self._acceptor = Acceptor(self.sockets, self.poller, self.worker_connections, shares, slot, self._take)
-        self._loop = Loop(self.cfg, self.poller, self.admission, settings, hits, access_log, self._acceptor.released)
+        released, refused = self._acceptor.released, self.front.refused
+        self._loop = Loop(self.cfg, self.poller, self.admission, settings, hits, access_log, released, refused)
+        self._tell()
         sys.setswitchinterval(SWITCH_S)
         for number in range(self.cfg.threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
@@ -113,6 +115,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while self._goes_on():
             self._turn()
         self._leave()
+
+    def _tell(self) -> None:
+        """Have told how many requests the worker has answered, and has in hand."""
+        assert self.front is not None
+        admission, tell = self.admission, self.front.tell
+        tell("codyverse_worker_requests", {}, lambda: self.nr + self._loop.answered_here)
+        tell("codyverse_worker_requests_in_flight", {}, lambda: sum(admission.running().values()))
+        tell("codyverse_worker_requests_waiting", {}, lambda: sum(admission.waiting().values()))
 
     def _take(self, *accepted: Any) -> None:
         self._loop.take(*accepted)

@@ -43,6 +43,7 @@ def test_promote_and_rollback_take_everybody_along(tracks):
     assert seen(tracks, [STABLE, CANARY, None] * 5) == {CANARY}
     assert tracks.done("canary", "rollback") == "Everybody goes to stable.\n"
     assert seen(tracks, [STABLE, CANARY, None] * 5) == {STABLE}
+    assert tracks.recorded() == [{"percent": 50}, {"percent": 100}, {"percent": 0}]
 
 
 def test_the_file_says_the_same_for_the_next_start(tracks):
@@ -64,6 +65,7 @@ def test_a_file_that_cannot_be_written_is_told_and_visitors_go_all_the_same(trac
         f"codyverse: {tracks.map_path} cannot be written (No such file or directory): its next start will not know of 0 %.\n",
     )
     assert seen(tracks, [CANARY]) == {STABLE}
+    assert tracks.recorded() == [{"percent": 0}]
     assert [path.name for path in tracks.map_path.parent.glob(".canary*")] == []
 
 
@@ -87,6 +89,7 @@ def test_nobody_is_sent_to_a_canary_that_is_down(tracks):
         result = tracks.run("canary", asked)
         assert (result.exit_code, result.stderr) == (2, "codyverse: No server of the canary is up.\n")
     assert tracks.map_path.read_text() == "pct 10\n"
+    assert tracks.recorded() == []
     tracks.done("canary", "rollback")
 
 

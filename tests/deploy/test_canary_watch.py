@@ -49,6 +49,7 @@ def test_a_canary_that_fails_now_and_then_is_rolled_back(tracks):
     assert result.exit_code == 1
     assert re.fullmatch(rf"The canary was rolled back, it answers more errors: {FIGURES}\n", result.output)
     assert tracks.map_path.read_text() == "pct 0\n"
+    assert tracks.recorded() == [{"by_watch": True, "percent": 0}]
 
 
 def test_a_slow_canary_is_rolled_back(tracks):

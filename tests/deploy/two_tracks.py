@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -10,14 +12,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner, Result
 from flask import Flask
 from flask.cli import ScriptInfo
 
+from codyverse import create_app
+from codyverse.database import Database
+from codyverse.operations import components
+from codyverse.operations.audit.reading import list_entries
 from codyverse.operations.deploy import canary_cli, drain_cli, request_times
 from codyverse.operations.deploy.group import group
 from codyverse.operations.deploy.runtime import Runtime
+from tests.conftest import make_settings
 from tests.haproxy import Haproxy, config_text
 from tests.server import free_port, wait_until
 
@@ -93,15 +101,21 @@ class Tracks:
     canary: list[Version]
     map_path: Path
     log: str
+    database: Database  # in which is recorded what was changed
 
     def run(self, *arguments: str) -> Result:
         """Return what a command of `flask deploy` does."""
-        return command(*arguments, "--socket", str(self.haproxy.socket_path))
+        return command(*arguments, "--socket", str(self.haproxy.socket_path), database=self.database)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """Return what the audit trail says of the canary, the oldest first."""
+        entries = list_entries(self.database, action="canary_changed", actor="cli", subject="canary", limit=100)
+        return [entry["details"] for entry in reversed(entries)]
 
     def done(self, *arguments: str) -> str:
         """Return what a command prints that has to succeed."""
         result = self.run(*arguments)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, result.output or result.exception
         return result.output
 
     def visit(self, track: str | None = None) -> tuple[int, str, str | None]:
@@ -110,9 +124,20 @@ class Tracks:
             return ask(asked, NUMBERS[track] if track else None)
 
 
-def command(*arguments: str) -> Result:
-    info = ScriptInfo(create_app=lambda: Flask("nothing"))
-    return CliRunner().invoke(group, arguments, obj=info)
+def command(*arguments: str, database: Database | None = None) -> Result:
+    app = Flask("nothing")
+    app.extensions["codyverse.database"] = database
+    return CliRunner().invoke(group, arguments, obj=ScriptInfo(create_app=lambda: app))
+
+
+@functools.cache
+def _migrated() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "template.sqlite3"
+        app = create_app(make_settings(path.parent, f"sqlite:///{path}"))
+        app.test_cli_runner().invoke(args=["db", "upgrade"])
+        components.of(app).close()
+        return path.read_bytes()
 
 
 @contextmanager
@@ -143,7 +168,10 @@ def two_tracks(folder: Path, stable: int = 1, canary: int = 1, percent: int = 10
         text = config_text(haproxy, *([one.address for one in versions[name]] for name in ("stable", "canary")))
         running.enter_context(haproxy(text.replace(request_times.ADDRESS, log)))
         runtime = Runtime(str(haproxy.socket_path))
-        tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, log)
+        (folder / "audit.sqlite3").write_bytes(_migrated())
+        database = Database(make_settings(folder, f"sqlite:///{folder}/audit.sqlite3"))
+        running.callback(database.close)
+        tracks = Tracks(haproxy, runtime, versions["stable"], versions["canary"], map_path, log, database)
         wait_until(lambda: all(row.status == "UP" for row in runtime.rows() if row.is_checked))
         yield tracks
 

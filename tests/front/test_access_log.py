@@ -18,10 +18,11 @@ import orjson
 import pytest
 import requests
 from gunicorn.config import Config
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import config
+from codyverse.operations.log_files import AppendedFile
 from codyverse.operations.tallies import Tallies
 from codyverse.server import access_log
 from codyverse.server.access_lines import LONGEST_AGENT, LONGEST_PATH, line, masked
@@ -42,11 +43,12 @@ def counts() -> Counter[str]:
 def make(tmp_path: Path, counts: Counter[str]) -> Iterator[Make]:
     made: list[AccessLog] = []
 
-    def make(path: str | None = None, addresses: str = "masked", **chosen: Any) -> AccessLog:
+    def make(path: str | None = None, addresses: str = "masked", write: Any = os.write, **chosen: Any) -> AccessLog:
         def count(name: str, amount: float) -> None:
             counts[name] += int(amount)
 
-        made.append(AccessLog(path or str(tmp_path / "access.log"), addresses, count, **chosen))
+        file = AppendedFile("the access log", path or str(tmp_path / "access.log"), write)
+        made.append(AccessLog(file, addresses, count, **chosen))
         return made[-1]
 
     yield make
@@ -120,6 +122,28 @@ def test_the_setting_says_how_addresses_are_shown(tmp_path: Path, addresses: str
     assert [each["address"] for each in lines(path)] == [shown]
 
 
+@pytest.mark.parametrize(("seconds", "is_slow"), [(0.9999, False), (1.0, True), (9.0, True)])
+def test_slow_requests_are_marked(make: Make, tmp_path: Path, seconds: float, is_slow: bool) -> None:
+    log = make(slow_ms=1000)
+    log.note("GET", "/courses", 200, 1234, seconds, "192.0.2.77", "abc-1", "Browser/1.0")
+    log.close()
+    assert [each.get("slow", False) for each in lines(tmp_path / "access.log")] == [is_slow]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [("-", "logs/access.log"), ("{folder}/mine.log", "mine.log")],
+)
+def test_files_that_take_turns_stand_in_for_standard_output(tmp_path: Path, chosen: str, written: str) -> None:
+    chosen = chosen.format(folder=tmp_path)
+    log = access_log.make(make_settings(tmp_path, "", access_log=chosen, log_path=str(tmp_path / "logs")), lambda *told: None)
+    assert log is not None
+    note(log)
+    log.close()
+    assert [each["path"] for each in lines(tmp_path / written)] == ["/courses"]
+    assert len([path for path in tmp_path.rglob("*.log") if path.stat().st_size]) == 1
+
+
 @pytest.mark.parametrize("chosen", ["off", ""])
 def test_it_can_be_off(tmp_path: Path, chosen: str) -> None:
     assert access_log.make(make_settings(tmp_path, "", access_log=chosen), lambda *told: None) is None
@@ -141,10 +165,24 @@ def test_no_query_is_written(make: Make, tmp_path: Path) -> None:
 TEXTS = st.text(st.characters(codec="latin-1"), max_size=3 * LONGEST_PATH)
 
 
+def test_addresses_of_people_and_secrets_are_left_out(make: Make, tmp_path: Path) -> None:
+    log = make()
+    secret = "aB3" * 14
+    note(log, f"/learners/ada%40example.org/{secret}/cv_12345678", agent=f"Browser/1.0 (ada@example.org; {secret})")
+    log.close()
+    [found] = lines(tmp_path / "access.log")
+    assert found["path"] == "/learners/[left out]/[left out]/[left out]"
+    assert found["agent"] == "Browser/1.0 ([left out]; [left out])"
+
+
 @given(path=TEXTS, agent=TEXTS, method=TEXTS)
+@example(path="/" + "a@b/" * LONGEST_PATH, agent="a@b " * LONGEST_AGENT, method="GET")  # what is left out is longer
+@example(path='"' * LONGEST_PATH, agent='"' * LONGEST_AGENT, method="GET")
 def test_whatever_clients_send_is_one_line_that_is_written_at_once(path: str, agent: str, method: str) -> None:
     address, request_id = "2001:db8:1111:2222:3333:4444:5555:6666", "x" * 64
-    text = line(AT, method, path[:LONGEST_PATH], 200, 2**63 - 1, 1e9, address, request_id, agent[:LONGEST_AGENT], 2**22).encode()
+    text = line(
+        AT, method, path[:LONGEST_PATH], 200, 2**63 - 1, 1e9, address, request_id, agent[:LONGEST_AGENT], 2**22, True
+    ).encode()
     assert len(text) < select.PIPE_BUF
     assert text.count(b"\n") == 1 and text.endswith(b"\n")
     found = orjson.loads(text)
@@ -236,9 +274,9 @@ def test_a_reader_that_has_gone_is_no_harm(make: Make, tmp_path: Path, counts: C
 
 
 def test_a_reader_that_does_not_read_holds_nobody_up(make: Make, counts: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "CLOSING_S", 0.01)
     reading, writing = os.pipe()
     log = make(f"/dev/fd/{writing}")
+    monkeypatch.setattr(log, "_closing_s", 0.01)
     for _ in range(QUEUE):
         note(log)
     thread = log._thread
@@ -308,7 +346,7 @@ def test_lines_of_several_processes_never_mix(make: Make, tmp_path: Path, kind: 
     for number in range(processes):
         pid = os.fork()
         if pid == 0:
-            access_log.CLOSING_S = 60.0
+            log._closing_s = 60.0
             for line_number in range(each):
                 note(log, f"/{number}/{line_number}/{'x' * (line_number % 700)}")
             log.close()

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from codyverse.operations import metrics, tallies
+from codyverse.operations import tallies
+from codyverse.operations.metric_families import FromTallies
 from codyverse.server.admission import LONG, PATIENCE, Admission, Class, for_worker
 from tests.conftest import make_settings
 from tests.front.admission_bench import ORDINARY, Bench
@@ -294,7 +295,7 @@ def test_what_is_counted_becomes_figures(app):
     made.put(Class.API, 3, 0.0)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for family in metrics._FromTallies(tallies.of(app)).collect()
+        for family in FromTallies(tallies.of(app)).collect()
         for sample in family.samples
         if sample.name.startswith("codyverse_admission")
     }

@@ -14,6 +14,11 @@ from codyverse.server.classes import Class, classify, waiting_since
     [
         ("GET", "/livez", "*/*", False, Class.HEALTH),
         ("GET", "/metrics", "text/event-stream", False, Class.HEALTH),
+        ("GET", "/operations", "text/html", False, Class.HEALTH),
+        ("GET", "/operations/live", "text/event-stream", False, Class.STREAM),
+        ("GET", "/operations/docs/alerts.md", "text/html", False, Class.PAGE),
+        ("POST", "/login", "text/html", False, Class.AUTH),
+        ("POST", "/logout", "text/html", False, Class.AUTH),
         ("GET", "/livez/", "*/*", False, Class.PAGE),
         ("GET", "/Livez", "*/*", False, Class.PAGE),
         ("GET", "//livez", "*/*", False, Class.PAGE),
@@ -45,11 +50,14 @@ def test_every_route_has_the_class_that_it_is_meant_to_have(app):
     for found in app.url_map.iter_rules():
         for method in found.methods - {"HEAD", "OPTIONS"}:
             by_class[classify(method, found.rule, "*/*", False)].add(found.endpoint)
-    assert by_class[Class.HEALTH] == {"health.livez", "health.readyz", "health.health", "prometheus_metrics"}
-    assert by_class[Class.AUTH] >= {"accounts.log_in", "accounts.register", "accounts.log_out"}
+    assert by_class[Class.HEALTH] == {
+        *("health.livez", "health.readyz", "health.health", "prometheus_metrics"),
+        *("operations_pages.page", "operations_pages.history"),
+    }
+    assert by_class[Class.AUTH] >= {"accounts.log_in", "accounts.register", "accounts.log_out", "sign_in.log_in", "sign_in.page"}
     assert by_class[Class.STATIC] == {"static", "pages.image", "events.tell_events", "csp_reports.receive"}
     assert by_class[Class.SUBMISSION] >= {"progress.complete_lesson", "attempts.put_answer", "attempts.submit_attempt"}
-    assert {endpoint.split(".")[0] for endpoint in by_class[Class.PAGE]} <= {"pages", "docs"}
+    assert {endpoint.split(".")[0] for endpoint in by_class[Class.PAGE]} <= {"pages", "docs", "operations_pages"}
 
 
 @pytest.mark.parametrize(

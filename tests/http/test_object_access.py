@@ -23,10 +23,12 @@ from codyverse.database import Database, metadata
 from codyverse.http.auth import OPERATOR, PUBLIC, SESSION
 from codyverse.http.csp_reports import CSP_REPORT
 from codyverse.learning.models import answers
+from codyverse.operations import audit
+from codyverse.operations.audit.chain import audit_entries
 from tests.conftest import IMAGE_DIGEST, ImportedCatalogue, Learner
 
 API = "/api/v1"
-NOBODYS_TABLES = {"courses", "modules", "lessons", "lesson_versions", "course_images"}
+NOBODYS_TABLES = {"courses", "modules", "lessons", "lesson_versions", "course_images", "audit_head"}
 
 # What only its owner may ever see.
 EMAIL, NAME, BORN = "ophelia@private.example", "Ophelia Quill", "1987-06-05"
@@ -93,7 +95,15 @@ RULES: dict[str, Rule] = {
     "POST /api/v1/auth/login": public(401, json={"email": EMAIL, "password": "not the password"}),
     "GET /api/v1/me": own(200),
     "GET /metrics": own(200),
+    "GET /operations": own(200),
+    "GET /operations/history": own(200),
+    "GET /operations/live": own(200),
+    "GET /operations/docs/<slug:title>.md": own(200),
+    "GET /login": public(),
+    "POST /login": public(403, body=b"email=a&password=b", media_type="application/x-www-form-urlencoded"),
+    "POST /logout": public(403),
     "GET /api/v1/operations/statements": own(200),
+    "GET /api/v1/operations/audit": own(200),
     "GET /api/v1/me/wallet": Rule(200, 200, shows={"xp": 0, "coins": 0}),
     "GET /api/v1/me/ledger": Rule(200, 200, shows={"items": []}),
     "GET /api/v1/me/progress": Rule(200, 200, shows={"items": []}),
@@ -220,6 +230,7 @@ def world(app: Flask, make_learner: Callable[..., Learner], catalogue: ImportedC
         "digest": IMAGE_DIGEST,
         "name": "three-dots.svg",
         "filename": "app.css",
+        "title": "alerts",
     }
     avatar = rows(users, users.c.id == owner.id)[0]["avatar_name"]
     return World(app, owner, objects, [EMAIL, NAME, BORN, BROWSER, TOKEN, ANSWER, token, avatar, *cookies])
@@ -236,6 +247,8 @@ def belongings(database: Database, user_id: int) -> dict[str, list[Any]]:
             if table is answers:
                 attempts = metadata.tables["attempts"]
                 mine = columns.attempt_id.in_(sa.select(attempts.c.id).where(attempts.c.user_id == user_id))
+            elif table is audit_entries:  # what was tried against an account is nobody's
+                mine = columns.actor == audit.account(user_id)
             else:
                 owned = columns.id if table is users else columns.get("user_id", columns.get("owner_id"))
                 assert owned is not None, f"whose are the rows of {table.name}? Say so here, or add it to NOBODYS_TABLES"

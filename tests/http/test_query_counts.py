@@ -21,6 +21,7 @@ from codyverse.accounts import service as accounts
 from codyverse.accounts.models import SCOPES, api_tokens, sessions
 from codyverse.database import Database, Transaction
 from codyverse.learning.models import attempts, completions, courses, enrolments, lesson_versions, lessons, modules
+from codyverse.operations import audit
 from codyverse.operations.idempotency import idempotency_records
 from codyverse.rewards import service as rewards
 from codyverse.rewards.rules import Reward
@@ -30,6 +31,7 @@ from tests.statements import Statements
 
 MANY = 30
 SENDER = 1  # looks up whose session it is
+AUDIT = 2  # locks the head of the audit trail, and adds an entry
 KEY = 4  # an Idempotency-Key is claimed (on PostgreSQL), looked for, kept, and expired ones are removed
 
 MOST = {
@@ -49,8 +51,8 @@ MOST = {
     "GET /api/v1/courses/<slug:slug>": 3,
     "GET /api/v1/courses/<slug:slug>/lessons": 3,
     "GET /api/v1/lessons/<id:lesson_id>": 3,
-    "POST /api/v1/auth/register": 5,
-    "POST /api/v1/auth/login": 5,
+    "POST /api/v1/auth/register": 5 + AUDIT,
+    "POST /api/v1/auth/login": 5 + AUDIT,
     "GET /api/v1/me": 2,
     "GET /api/v1/me/wallet": 2,
     "GET /api/v1/me/ledger": 2,
@@ -58,27 +60,29 @@ MOST = {
     "GET /api/v1/me/progress/<slug:course_slug>": 4,
     "GET /api/v1/me/avatar": 2,
     "GET /api/v1/operations/statements": 1,
+    "GET /api/v1/operations/audit": 2,
     "GET /api/v1/auth/tokens": 2,
     "GET /api/v1/auth/tokens/<id:token_id>": 2,
     "GET /api/v1/auth/sessions": 2,
     "GET /api/v1/attempts/<id:attempt_id>": 4,
     "PUT /api/v1/attempts/<id:attempt_id>/answers/<slug:question_id>": 3,
     "POST /api/v1/attempts/<id:attempt_id>/submission": 7,
-    "DELETE /api/v1/auth/sessions/<id:session_id>": 2,
-    "DELETE /api/v1/auth/tokens/<id:token_id>": 2,
+    "DELETE /api/v1/auth/sessions/<id:session_id>": 2 + AUDIT,
+    "DELETE /api/v1/auth/tokens/<id:token_id>": 2 + AUDIT,
     "PATCH /api/v1/me": 4,
     "PUT /api/v1/me/avatar": 4,
     "DELETE /api/v1/me/avatar": 4,
-    "POST /api/v1/auth/tokens": 2,
+    "POST /api/v1/auth/tokens": 2 + AUDIT,
     "POST /api/v1/courses/<slug:course_slug>/enrolment": 5,
     "POST /api/v1/events": 2,  # written in the request where nothing is queued
     "POST /api/v1/batch": 3,  # of one operation; each looks the sender up, as a request of its own
     "POST /api/v1/lessons/<id:lesson_id>/attempts": 8,
     "POST /api/v1/lessons/<id:lesson_id>/completions": 8,
     "DELETE /api/v1/courses/<slug:course_slug>/enrolment": 3,
-    "POST /api/v1/auth/logout": 2,
+    "POST /api/v1/auth/logout": 2 + AUDIT,
 }
-LISTS = ("/courses", "/lessons", "/me/ledger", "/me/progress", "/auth/tokens", "/auth/sessions", "/operations/statements")
+OF_OPERATORS = ("/operations/statements", "/operations/audit")
+LISTS = ("/courses", "/lessons", "/me/ledger", "/me/progress", "/auth/tokens", "/auth/sessions", *OF_OPERATORS)
 
 _numbers = itertools.count()
 
@@ -104,6 +108,7 @@ def give_many(tx: Transaction, user_id: int) -> None:
         tx.execute(api_tokens.insert(), row | {"name": "many", "scopes": "profile:read"})
         seen = {"user_agent": "many", "last_seen_at": tx.now, "expires_at": tx.now.replace(year=tx.now.year + 1)}
         tx.execute(sessions.insert(), row | seen)
+        audit.record(tx, "sign_in", audit.account(user_id), audit.account(user_id), {"session": 1})
         record = {"key_hash": secrets.token_bytes(32), "request_hash": b"", "answer": b"{}"}
         long_ago = tx.now.replace(year=tx.now.year - 1)
         tx.execute(idempotency_records.insert(), record | {"owner_id": user_id, "created_at": long_ago})

@@ -119,3 +119,16 @@ def test_a_file_that_is_broken_is_made_anew(tmp_path, caplog, first):
     assert caplog.text.count("is made anew") == 1
     tallies.close()
     other.close()
+
+
+def test_counts_of_two_hundred_workers_add_up(tmp_path):
+    """Each counts, is replaced and ends; what is left is one row a name, and the sum."""
+    path = tmp_path / "tallies.sqlite3"
+    for number in range(200):
+        worker = Tallies(path)
+        worker.count_all((("http\tGET\t/\t200", 1), ("worker:replaced", 1)), (("max", number),))
+        worker.close()
+    reader = Tallies(path)
+    assert reader.totals() == {"http\tGET\t/\t200": 200, "worker:replaced": 200, "max": 199}
+    assert {each.name for each in tmp_path.iterdir()} <= {"tallies.sqlite3", "tallies.sqlite3-journal"}
+    reader.close()

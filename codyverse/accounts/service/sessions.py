@@ -12,9 +12,10 @@ from codyverse.accounts.models import sessions
 from codyverse.accounts.service.callers import account_tag
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
+from codyverse.operations import audit
 from codyverse.operations.retry import repeatable
 
-_OPEN = sessions.insert()
+_OPEN = sessions.insert().returning(sessions.c.id)
 _FORGET_EXPIRED = sessions.delete().where(
     sessions.c.user_id == sa.bindparam("owner_id"), sessions.c.expires_at <= sa.bindparam("now")
 )
@@ -32,13 +33,14 @@ _LIST = (
 _REVOKE = sessions.update().where(*_living, sessions.c.id == sa.bindparam("session_id")).values(revoked_at=sa.bindparam("now"))
 
 
-def open_session(tx: Transaction, secret_key: str, user_id: int, nonce: str, user_agent: str, days: int) -> None:
-    """Begin a session, always under a secret of its own, so that nobody can sign somebody in under a secret they know.
+def open_session(tx: Transaction, secret_key: str, user_id: int, nonce: str, user_agent: str, days: int) -> int:
+    """Begin a session and return its id.
 
-    The account's expired sessions go, since they say where and when somebody was.
+    It is always under a secret of its own, so that nobody can sign somebody in under a secret they know. The account's expired
+    sessions go, since they say where and when somebody was.
     """
     tx.execute(_FORGET_EXPIRED, {"owner_id": user_id, "now": tx.now})
-    tx.execute(
+    session_id: int = tx.execute(
         _OPEN,
         {
             "user_id": user_id,
@@ -48,7 +50,8 @@ def open_session(tx: Transaction, secret_key: str, user_id: int, nonce: str, use
             "last_seen_at": tx.now,
             "expires_at": tx.now + timedelta(days=days),
         },
-    )
+    ).scalar_one()
+    return session_id
 
 
 def list_sessions(
@@ -60,10 +63,20 @@ def list_sessions(
         return [{**row._mapping, "current": row.id == current_id} for row in reader.execute(_LIST, parameters)]
 
 
-@repeatable
+def sign_out(database: Database, user_id: int, session_id: int) -> None:
+    """End the session in which its account says so. Raises NotFound."""
+    _end(database, user_id, session_id, "sign_out")
+
+
 def revoke_session(database: Database, user_id: int, session_id: int) -> None:
     """End a living session of the account. Raises NotFound."""
+    _end(database, user_id, session_id, "session_revoked")
+
+
+@repeatable
+def _end(database: Database, user_id: int, session_id: int, action: str) -> None:
     with database.transaction() as tx:
         if not tx.execute(_REVOKE, {"owner_id": user_id, "session_id": session_id, "now": tx.now}).rowcount:
             raise NotFound("You have no such session.")
         tx.touch(account_tag(user_id))
+        audit.record(tx, action, audit.account(user_id), f"session:{session_id}")

@@ -13,6 +13,7 @@ from codyverse.accounts.models import SCOPES, api_tokens
 from codyverse.accounts.service.callers import account_tag
 from codyverse.database import LARGEST_ID, Database, Transaction
 from codyverse.errors import NotFound
+from codyverse.operations import audit
 from codyverse.operations.idempotency import Answer, Key, once
 from codyverse.operations.retry import repeatable
 
@@ -61,6 +62,7 @@ def create_token(
         token_hash = fingerprint(_secret(secret_key, nonce))
         stored = {**row, "user_id": user_id, "token_hash": token_hash, "scopes": " ".join(granted)}
         token_id = tx.execute(_CREATE, stored).scalar_one()
+        audit.record(tx, "token_created", audit.account(user_id), f"token:{token_id}", {"scopes": granted})
         return {**row, "id": token_id, "scopes": granted, "last_used_at": None, "nonce": nonce}
 
     answer = once(database, key, work)
@@ -91,6 +93,7 @@ def revoke_token(database: Database, user_id: int, token_id: int) -> None:
         if not tx.execute(_REVOKE, {"owner_id": user_id, "token_id": token_id, "now": tx.now}).rowcount:
             raise NotFound("You have no such token.")
         tx.touch(account_tag(user_id))
+        audit.record(tx, "token_revoked", audit.account(user_id), f"token:{token_id}")
 
 
 def _secret(secret_key: str, nonce: str) -> str:

@@ -117,6 +117,7 @@ def start(database: Database, user_id: int, lesson_id: int, key: Key | None = No
             used = tx.execute(_COUNT, mine).scalar_one()
             if lesson.max_attempts and used >= lesson.max_attempts:
                 raise AttemptsExhausted(f"All {lesson.max_attempts} attempts at this quiz were started.")
+        tx.note("attempt")
         return _read(tx, user_id, begun.id)
 
     return once(database, key, work)

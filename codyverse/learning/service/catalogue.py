@@ -16,6 +16,7 @@ from codyverse.learning import markdown
 from codyverse.learning.content import Catalogue, Course, Lesson, Question
 from codyverse.learning.models import course_images, courses, lesson_versions, lessons, modules
 from codyverse.learning.service.courses import CATALOGUE, course_tag
+from codyverse.operations import audit
 from codyverse.operations.retry import repeatable
 
 IMPORT_CLAIM = 0x636F6479_696D7074  # any number will do that nothing else claims
@@ -74,14 +75,17 @@ class Report:
 
 
 @repeatable
-def import_catalogue(database: Database, catalogue: Catalogue) -> Report:
+def import_catalogue(database: Database, catalogue: Catalogue, actor: str = audit.CLI) -> Report:
     """Make the database's catalogue the one that was read from files, all of it or nothing; returns what changed."""
     report = Report(courses=len(catalogue.courses))
     # One transaction, so that a link never leads to a lesson that is still to come; two imports at once take turns.
     with database.transaction() as tx:
         database.take_time(tx)
         database.take_turns(tx, IMPORT_CLAIM)
-        _Import(tx, report).run(catalogue)
+        changed = _Import(tx, report).run(catalogue)
+        if changed:
+            counts = {name: getattr(report, name) for name in ("new", "changed", "returned", "retired", "rendered_anew")}
+            audit.record(tx, "catalogue_imported", actor, "catalogue", {"courses": changed, "lessons": counts})
     return report
 
 
@@ -113,8 +117,11 @@ class _Import:
         self._slugs = {row["id"]: slug for slug, row in self._courses.items()}
         self._lists_changed = False
 
-    def run(self, catalogue: Catalogue) -> None:
-        """Do it: rows first, so that every lesson has its id, then the texts, which link to them."""
+    def run(self, catalogue: Catalogue) -> list[str]:
+        """Do it: rows first, so that every lesson has its id, then the texts, which link to them.
+
+        Returns the slugs of the courses in which anything changed.
+        """
         written: list[_Written] = []
         for course in catalogue.courses:
             course_id = self._courses[course.slug]["id"] if course.slug in self._courses else self._insert_course(course)
@@ -127,9 +134,11 @@ class _Import:
         for course in catalogue.courses:
             self._settle_course(course, living[course.slug])
         self._report.courses_changed = len(self._touched)
-        self._tx.touch(*(course_tag(self._slugs[course_id]) for course_id in self._touched))
+        slugs = sorted(self._slugs[course_id] for course_id in self._touched)
+        self._tx.touch(*(course_tag(slug) for slug in slugs))
         if self._lists_changed:
             self._tx.touch(CATALOGUE)
+        return slugs
 
     def _insert_course(self, course: Course) -> int:
         # The description follows when the lessons that it links to have their ids.

@@ -103,6 +103,7 @@ def complete(
             return {**course, **(_completed(tx, user_id, lesson_id) or {}), "created": False}
         balance = rewards.award(tx, user_id, _source(completion_id), reward)
         enrolments.rejoin(tx, user_id, lesson["course_id"])
+        tx.note("completion")
         return {**course, **_answer(done, balance), "created": True}
 
     return once(database, key, work)

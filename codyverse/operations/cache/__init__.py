@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from codyverse.claims import claims_in
-from codyverse.operations import components, host_memory, tallies
+from codyverse.operations import breakers, components, gauges, host_memory, tallies
 from codyverse.operations.breaker import Breaker, BreakerOpen, NullBreaker
 from codyverse.operations.cache.background import Background
 from codyverse.operations.cache.changes import Changes
@@ -43,8 +43,11 @@ def changes(app: Flask) -> Changes:
     return heard
 
 
-def opened(settings: Settings, count: Count) -> Parts:
-    """Return the parts of an installation's cache. Where the generations cannot be opened, it is one that keeps nothing."""
+def opened(settings: Settings, count: Count, breaker: Breaker | None = None) -> Parts:
+    """Return the parts of an installation's cache. Where the generations cannot be opened, it is one that keeps nothing.
+
+    The breaker is that of Redis, where there is one; None for one that nobody watches.
+    """
     folder = host_memory.folder(settings)
     generations: Generations | NullGenerations
     try:
@@ -52,7 +55,7 @@ def opened(settings: Settings, count: Count) -> Parts:
     except OSError as error:
         log.warning("nothing is cached: %s", type(error).__name__)
         generations = NullGenerations()
-    cluster = _cluster(settings, generations.host, count)
+    cluster = _cluster(settings, generations.host, count, breaker or _breaker(settings))
     heard = Changes(generations, cluster)  # also where nothing is kept: other hosts may keep something
     listener: Listener | NullListener = NullListener()
     if settings.redis_url and isinstance(generations, Generations):
@@ -82,12 +85,15 @@ def _file_of(settings: Settings) -> str:
     return f"cache-{zlib.crc32(f'{url.host}:{url.port}/{url.database}'.encode()):08x}.sqlite3"
 
 
-def _cluster(settings: Settings, host: int, count: Count) -> Cluster:
+def _breaker(settings: Settings) -> Breaker:
+    if not settings.feature_circuit_breaker:
+        return NullBreaker("redis")
+    return Breaker.of("redis", settings.breaker_redis, settings.breaker_redis_open_s)
+
+
+def _cluster(settings: Settings, host: int, count: Count, breaker: Breaker) -> Cluster:
     if not settings.redis_url:
         return NullCluster()
-    breaker: Breaker = NullBreaker("redis")
-    if settings.feature_circuit_breaker:
-        breaker = Breaker.of("redis", settings.breaker_redis, settings.breaker_redis_open_s)
     return RedisCluster(
         settings.redis_url, _names(settings), settings.cache_cluster_entries, settings.cache_cluster_s, host, count, breaker
     )
@@ -99,9 +105,17 @@ def _names(settings: Settings) -> Names:
 
 def init_app(app: Flask) -> None:
     """Open the cache. Comes before the database, whose transactions tell it what they change, and before what keeps answers."""
-    parts = opened(app.config["CODYVERSE"], tallies.of(app).count)
+    settings: Settings = app.config["CODYVERSE"]
+    breaker = _breaker(settings)
+    parts = opened(settings, tallies.of(app).count, breaker)
+    if settings.redis_url:
+        breakers.watch(app, breaker)
     cache = Cache(parts)
     app.extensions["codyverse.cache"] = cache
     app.extensions["codyverse.changes"] = parts.changes
     app.extensions["codyverse.generations"] = parts.generations if isinstance(parts.generations, Generations) else None
+    told = gauges.of(app)
+    for tier, entries in cache.entries().items():
+        if entries is not None:
+            told.add("codyverse_cache_entries", {"tier": tier}, entries)
     components.of(app).add("cache", cache.close, shrink=parts.process.shrink)

@@ -80,6 +80,9 @@ class Cluster(Protocol):
     def size(self) -> Size:
         """Return how much is kept."""
 
+    def entries(self) -> int | None:
+        """Return how many entries are kept, which takes less than `size`; None when that is not known."""
+
     def close(self) -> None:
         """Close connections."""
 
@@ -117,6 +120,10 @@ class NullCluster:
     def size(self) -> Size:
         """Return zero."""
         return Size(0, 0)
+
+    def entries(self) -> int | None:
+        """Return zero."""
+        return 0
 
     def close(self) -> None:
         """Do nothing."""
@@ -209,6 +216,11 @@ class RedisCluster:
             return Size(entries, sum(pipeline.execute()) * entries // max(1, len(sample)))
 
         return self._ask(ask) or Size(0, 0)
+
+    def entries(self) -> int | None:
+        """Return how many entries are kept, None when Redis does not answer."""
+        found: int | None = self._ask(lambda: self._client.zcard(self._names.used))
+        return found
 
     def close(self) -> None:
         """Close connections."""

@@ -136,6 +136,11 @@ class HostTier:
 
         return self._do(work) or Size(0, 0)
 
+    def entries(self) -> int | None:
+        """Return how many entries are kept, None when the file cannot be used."""
+        found: int | None = self._do(lambda file: file.execute(_COUNT).fetchone()[0])
+        return found
+
     def report(self, size: Callable[[], Size]) -> None:
         """Say, now and then, how much this process keeps in its own memory."""
         if self._pid == os.getpid() and time.monotonic() - self._reported_at < REPORT_S:

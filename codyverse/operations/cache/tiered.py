@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from codyverse.operations.cache.background import Background
 from codyverse.operations.cache.changes import Changes
-from codyverse.operations.cache.cluster import Cluster
+from codyverse.operations.cache.cluster import Cluster, NullCluster
 from codyverse.operations.cache.entries import Count, Entry, NullTier, Size, dumps
 from codyverse.operations.cache.flights import Flights
 from codyverse.operations.cache.generations import Generations, NullGenerations
@@ -171,6 +171,19 @@ class Cache:
             "l2": self._host.size(),
             "l3": self._cluster.size(),
         }
+
+    def entries(self) -> dict[str, Callable[[], int | None] | None]:
+        """Return what tells how many entries each tier holds, None where it does not answer; None for a tier that is off."""
+        host, cluster = self._host, self._cluster
+        return {
+            "l1": None if isinstance(self._process, NullTier) else lambda: self._process.size().entries,
+            "l2": host.entries if isinstance(host, HostTier) else None,
+            "l3": None if isinstance(cluster, NullCluster) else cluster.entries,
+        }
+
+    def trusted(self) -> bool:
+        """Say whether changes are heard, those of other hosts too: else nothing is used that this host keeps."""
+        return self._generations.trusted()
 
     def close(self) -> None:
         """End threads, close files and connections."""

@@ -7,10 +7,13 @@ import dataclasses
 import click
 import orjson
 from flask import Flask
+from flask.cli import with_appcontext
 
+from codyverse.extensions import database
+from codyverse.operations import audit
 from codyverse.operations.commands import CommandError, Group
 from codyverse.operations.deploy import request_times, runtime
-from codyverse.operations.deploy.canary import Canary, Track
+from codyverse.operations.deploy.canary import Canary, NotKept, Track
 from codyverse.operations.deploy.group import group
 from codyverse.operations.deploy.judgement import Tolerance
 from codyverse.operations.deploy.request_times import RequestTimes
@@ -41,6 +44,7 @@ group.add_command(canary)
 def _sending(percent: str) -> click.Command:
     @click.command(percent, help=f"Send {percent} % of visitors to the canary.")
     @runtime.option
+    @with_appcontext
     def send(address: str) -> None:
         _set(address, int(percent))
 
@@ -101,15 +105,26 @@ def watch(address: str, seconds: float, window: float, errors: float, slower: fl
     """
     with RequestTimes(log) as times:
         outcome = Watch(Canary(Runtime(address)), times, window, Tolerance(errors / 100, slower)).run(seconds)
+    if outcome.was_rolled_back:
+        _record(0, by_watch=True)
     click.echo(outcome.line)
     if not outcome.is_well:
         raise SystemExit(1)
 
 
 def _set(address: str, percent: int) -> None:
-    Canary(Runtime(address)).set_percent(percent)
+    try:
+        Canary(Runtime(address)).set_percent(percent)
+    except NotKept:  # visitors go there all the same
+        _record(percent)
+        raise
+    _record(percent)
     whom = {0: "Everybody goes to stable.", 100: "Everybody goes to the canary."}
     click.echo(whom.get(percent, f"{percent} % of visitors go to the canary."))
+
+
+def _record(percent: int, **more: bool) -> None:
+    audit.note(database, "canary_changed", audit.CLI, "canary", {"percent": percent, **more})
 
 
 def _share_of_errors(track: Track) -> str:

@@ -23,6 +23,7 @@ class Outcome(NamedTuple):
 
     is_well: bool
     line: str
+    was_rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Watch:
             self._canary.set_percent(0)
         except NotKept as error:
             line = f"{line} {error.message}"
-        return Outcome(False, line)
+        return Outcome(False, line, was_rolled_back=True)
 
     def _unseen(self, error: Unreachable) -> Outcome:
         try:

@@ -19,25 +19,25 @@ from flask import Flask, Response, current_app, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 
 from codyverse.errors import TooManyRequests
-from codyverse.operations import components
+from codyverse.operations import components, tallies
 from codyverse.operations.limits import addresses, headers, tiers
 from codyverse.operations.limits.addresses import address
-from codyverse.operations.limits.leases import Charge, Exceeded, Leases
+from codyverse.operations.limits.leases import Charge, Count, Exceeded, Leases
 from codyverse.operations.limits.sign_in import SignInLimits
 from config import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 FREE = frozenset({"/livez", "/readyz", "/health"})
-SIGN_IN = ("/api/v1/auth/login", "/api/v1/auth/register")  # counted by sign_in.py
+SIGN_IN = ("/api/v1/auth/login", "/api/v1/auth/register", "/login")  # counted by sign_in.py
 API = "/api/"
 
 
 class Meter:
     """The limits that every request meets."""
 
-    def __init__(self, settings: Settings, storage: tiers.Tiers) -> None:
-        self.leases = Leases(storage)
+    def __init__(self, settings: Settings, storage: tiers.Tiers, count: Count) -> None:
+        self.leases = Leases(storage, count=count)
         self._is_local = not settings.redis_url
         self._address = counting.parse(settings.limit_address)
         self._client = counting.parse(settings.limit_client)
@@ -156,10 +156,14 @@ class _UploadLimiter(Limiter):
             super()._check_request_limit(callable_name, in_middleware)
 
 
-def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client: Callable[[], str]) -> None:
+def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client: Callable[[], str], count: Count) -> None:
     def standing(counted: RequestLimit) -> headers.Standing:
         window = storage.get_sliding_window(counted.key, counted.limit.get_expiry())
         return headers.standing("upload", counted.limit, window)
+
+    def refuse_upload(exceeded: RequestLimit) -> NoReturn:
+        count("limit:upload:refused", 1)
+        refuse(standing(exceeded))
 
     limiter = _UploadLimiter(
         client,
@@ -170,12 +174,13 @@ def _count_uploads(app: Flask, settings: Settings, storage: tiers.Tiers, client:
         key_prefix="client",
         headers_enabled=False,
         application_limits=[ApplicationLimit(limit_provider=settings.limit_upload, scope="upload")],
-        on_breach=lambda exceeded: refuse(standing(exceeded)),
+        on_breach=refuse_upload,
     )
 
     @app.before_request
     def tell_of_upload() -> None:
         if _is_upload():
+            count("limit:upload:allowed", 1)
             g.limits_told += [standing(counted) for counted in limiter.current_limits]
 
 
@@ -185,7 +190,8 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
     if not settings.feature_rate_limit:
         return
     storage = tiers.of(settings)
-    meter = Meter(settings, storage)
+    counted = tallies.of(app).count
+    meter = Meter(settings, storage, counted)
 
     @app.before_request
     def count() -> None:
@@ -200,7 +206,7 @@ def init_app(app: Flask, client: Callable[[], str]) -> None:
         except Exceeded as error:
             refuse(error.standing)
 
-    _count_uploads(app, settings, storage, client)
+    _count_uploads(app, settings, storage, client, counted)
     app.after_request(_tell)
-    app.extensions["codyverse.limits"] = Limits(storage, meter, SignInLimits(settings, storage, address))
+    app.extensions["codyverse.limits"] = Limits(storage, meter, SignInLimits(settings, storage, address, counted))
     components.of(app).add("limits", meter.leases.close)

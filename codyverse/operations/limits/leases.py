@@ -33,6 +33,12 @@ MOST = 50_000  # leases of a process; beyond it entries are taken one by one
 OFTEN = 2  # requests during a lease, for which it is filled before it ends
 WORTH_WAKING = 8  # entries of a lease that is filled when half of them are spent; a smaller one grows with the requests
 
+Count = Callable[[str, float], None]
+
+
+def nobody_counts(name: str, amount: float) -> None:
+    """Count nothing."""
+
 
 class Exceeded(Exception):
     """One request too many; `standing` says with which policy and until when."""
@@ -53,6 +59,7 @@ class Charge(NamedTuple):
 @dataclass(slots=True)
 class _Lease:
     tier: Tier  # that counted it
+    policy: str
     item: RateLimitItem
     size: int  # when it was filled
     unspent: int
@@ -60,6 +67,7 @@ class _Lease:
     remaining: int  # beyond those of this lease
     ends_at: float
     window_ends_at: float
+    granted: int  # requests that it has allowed or still may
     quota: int = field(init=False)  # of the item, which reckons them anew whenever it is asked
     window_s: int = field(init=False)
 
@@ -70,9 +78,10 @@ class _Lease:
 class Leases:
     """Entries that this process has taken."""
 
-    def __init__(self, tiers: Tiers, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, tiers: Tiers, clock: Callable[[], float] = time.time, count: Count = nobody_counts) -> None:
         self._tiers = tiers
         self._clock = clock
+        self._count = count
         self._leases: dict[str, _Lease] = {}
         self._taking: set[str] = set()  # keys that a thread takes entries of, which will make a lease
         self._low: set[str] = set()  # keys to fill
@@ -131,8 +140,9 @@ class Leases:
         now = self._clock()
         with self._guard:
             given = [(key, lease) for key, lease in self._leases.items() if all_of_them or lease.ends_at <= now]
-            for key, _ in given:
+            for key, lease in given:
                 del self._leases[key]
+                self._count_allowed(lease)
             given += self._replaced
             self._replaced = []
         self._release((lease.tier, key, lease.unspent) for key, lease in given if now < lease.window_ends_at)
@@ -184,10 +194,13 @@ class Leases:
     def _taken(self, charge: Charge, tier: Tier, answer: Acquired, now: float, keep: bool) -> Standing:
         told = standing(charge.policy, charge.item, answer.window)
         if not answer.entries:
+            self._count(f"limit:{charge.policy}:refused", 1)
             raise Exceeded(told)
         taken = _filled(tier, charge.item, answer.entries, answer.entries - 1, told, now)
         if keep and (taken.unspent or told.remaining >= SHARE_OF_REMAINING):
             self._keep(charge.key, taken)
+        else:
+            self._count_allowed(taken)
         return Standing(charge.policy, told.quota, told.window_s, told.remaining + taken.unspent, told.wait_s)
 
     def _keep(self, key: str, lease: _Lease) -> None:
@@ -195,8 +208,11 @@ class Leases:
             before = self._leases.get(key)
             if before is None and len(self._leases) >= MOST:
                 self._replaced.append((key, lease))
+                self._count_allowed(lease)
             else:
                 self._leases[key] = lease
+                if before is not None:
+                    self._count_allowed(before)
                 if before is not None and before.unspent:
                     self._join(key, before, lease)
             if self._thread is None and not self._closed:
@@ -208,6 +224,7 @@ class Leases:
         if before.tier is lease.tier and before.window_ends_at > lease.ends_at:
             lease.unspent += before.unspent
             lease.size += before.unspent
+            lease.granted += before.unspent
             lease.low = _low(lease)
         else:
             self._replaced.append((key, before))
@@ -236,6 +253,7 @@ class Leases:
             too_many = [(lease.tier, key, lease.unspent - size) for key, (lease, size) in due.items() if lease.unspent > size]
             asks = [_ask(key, lease.item, max(1, size - lease.unspent)) for key, (lease, size) in due.items()]
             for lease, size in due.values():
+                lease.granted -= max(0, lease.unspent - size)
                 lease.unspent = min(lease.unspent, size)
         try:
             if asks:
@@ -243,7 +261,7 @@ class Leases:
                 for ask, answer in zip(asks, answers, strict=True):
                     if answer.entries:
                         item = due[ask.key][0].item
-                        told = standing("", item, answer.window)
+                        told = standing(due[ask.key][0].policy, item, answer.window)
                         self._keep(ask.key, _filled(tier, item, answer.entries, answer.entries, told, now))
         finally:
             with self._guard:
@@ -261,6 +279,11 @@ class Leases:
                     wanted.setdefault(key, 2 * spent)
         sizes = {key: _within(size, self._leases[key]) for key, size in wanted.items() if key not in self._taking}
         return {key: (self._leases[key], size) for key, size in sizes.items() if size > 1}
+
+    def _count_allowed(self, lease: _Lease) -> None:
+        """Count what was spent of a lease that nobody spends of any more: counting each request would cost every hit."""
+        if lease.granted > lease.unspent:
+            self._count(f"limit:{lease.policy}:allowed", lease.granted - lease.unspent)
 
     def _release(self, given: Iterable[tuple[Tier, str, int]]) -> None:
         of_tiers: dict[Tier, list[tuple[str, int]]] = {}
@@ -292,7 +315,7 @@ def _within(wanted: int, lease: _Lease) -> int:
 def _filled(tier: Tier, item: RateLimitItem, size: int, unspent: int, told: Standing, now: float) -> _Lease:
     """Return a lease of entries that were just taken."""
     ends_at = now + min(LIFETIME_S, told.wait_s)
-    lease = _Lease(tier, item, size, unspent, -1, told.remaining, ends_at, now + told.wait_s)
+    lease = _Lease(tier, told.policy, item, size, unspent, -1, told.remaining, ends_at, now + told.wait_s, size)
     lease.low = _low(lease)
     return lease
 

@@ -16,7 +16,7 @@ from limits import RateLimitItem
 
 from codyverse.errors import WrongCredentials
 from codyverse.operations.limits.headers import standing
-from codyverse.operations.limits.leases import Exceeded
+from codyverse.operations.limits.leases import Count, Exceeded, nobody_counts
 from codyverse.operations.limits.tiers import Tiers
 from config import Settings
 
@@ -24,8 +24,9 @@ from config import Settings
 class SignInLimits:
     """The three limits: of an account from an address, of an account from anywhere, of an address."""
 
-    def __init__(self, settings: Settings, tiers: Tiers, address: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, tiers: Tiers, address: Callable[[], str], count: Count = nobody_counts) -> None:
         self._tiers = tiers
+        self._count = count
         self._address = address
         self._secret = settings.secret_key.encode()
         self._pair = limits.parse(settings.limit_sign_in)
@@ -71,7 +72,10 @@ class SignInLimits:
         for i, (name, item, key) in enumerate(policies):
             if not self._tiers.acquire_with_spare(key, item.amount, item.get_expiry()):
                 self._give_back(policies[:i])
+                self._count(f"limit:{name}:refused", 1)
                 raise Exceeded(standing(name, item, self._tiers.get_sliding_window(key, item.get_expiry())))
+        for name, _, _ in policies:
+            self._count(f"limit:{name}:allowed", 1)
 
     def _give_back(self, policies: list[tuple[str, RateLimitItem, str]]) -> None:
         for _, _, key in policies:
