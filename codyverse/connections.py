@@ -172,7 +172,9 @@ def _engine(url: URL, settings: Settings, **options: Any) -> sa.Engine:
 
 def _sqlite_engine(url: URL, settings: Settings) -> sa.Engine:
     with suppress(OSError):  # what is wrong with the folder is said when the file is first used
-        os.close(os.open(url.database or "", os.O_CREAT | os.O_RDONLY, 0o600))  # it holds personal data
+        # It holds personal data. One that is there is not opened: closing it would drop the locks that another connection of
+        # this process holds (sqlite.org/howtocorrupt.html, 2.2), and the next process to end would remove the log it needs.
+        os.close(os.open(url.database or "", os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
     busy_s = settings.database_busy_timeout_s
     engine = _engine(url, settings, connect_args={"timeout": busy_s, "check_same_thread": False})
 

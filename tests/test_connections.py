@@ -551,3 +551,24 @@ def test_a_server_that_cannot_be_asked_is_only_mentioned(tmp_path: Path, caplog:
         "whether the database has room for 20020 connections could not be asked: OperationalError",
         "21 threads of a worker share 20 connections to the database: some will wait for others",
     ]
+
+
+def test_a_second_engine_leaves_the_locks_of_the_first_on_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "codyverse.sqlite3"
+    settings = make_settings(tmp_path, f"sqlite:///{path}")
+    first = Database(settings)
+    with first.transaction() as tx:
+        tx.execute(sa.text("CREATE TABLE kept (number INTEGER)"))
+        before = locks_of(path)
+        second = Database(settings)
+        assert locks_of(path) == before > 0
+        second.close()
+    first.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def locks_of(path: Path) -> int:
+    """Return how many locks this process holds on a file."""
+    owner, inode = str(os.getpid()), str(path.stat().st_ino)
+    lines = (line.split() for line in Path("/proc/locks").read_text("ascii").splitlines())
+    return sum(1 for line in lines if line[4] == owner and line[5].rpartition(":")[2] == inode)
