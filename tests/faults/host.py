@@ -70,7 +70,8 @@ class Host(Server):
                 )
         assert self._importer.stdin and self._importer.stdout
         print(folder, file=self._importer.stdin, flush=True)
-        assert self._importer.stdout.readline() == "done\n"
+        line = next(line for line in self._importer.stdout if not line.startswith("{"))  # which is one of the log
+        assert line == "done\n"
 
     def used_cpu(self) -> dict[int, int]:
         """Return the ticks of processor time that each worker has used."""

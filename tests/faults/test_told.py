@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def test_faults_are_told_and_so_is_their_end(cluster: Cluster, survivor: Databas
         wait_until(lambda: is_told(host, **well), WITHIN_S)
         since = {name: parts(host)[name]["since"] for name in well}
 
+        wait_until(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" > since["database"])  # they are told in whole seconds
         cluster.stop()
         wait_until(lambda: is_told(host, **well | {"database": "unavailable"}), WITHIN_S)
         assert parts(host)["database"]["since"] > since["database"]

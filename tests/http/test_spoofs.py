@@ -5,6 +5,7 @@ Every table holds what an attacker sends; the loops send it as a server would ha
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -386,7 +387,7 @@ def protected(app: Flask) -> list[tuple[str, str]]:
     found = []
     for rule in app.url_map.iter_rules():
         if getattr(app.view_functions[rule.endpoint], "requires", PUBLIC) != PUBLIC:
-            path = "/".join("1" if part.startswith("<") else part for part in rule.rule.split("/"))
+            path = re.sub("<[^>]*>", "1", rule.rule)
             found += [(method, path) for method in (rule.methods or set()) - {"OPTIONS"}]
     assert len(found) >= 20
     return found
