@@ -15,6 +15,7 @@ from codyverse.http.api import PREFIX, Blueprint, problems
 from codyverse.http.request_limits import max_body
 from codyverse.http.schemas import LOCATION, NothingSchema, PageQuery
 from codyverse.operations import limits
+from codyverse.operations.dashboard import passes
 from config import Settings
 
 Reply = tuple[dict[str, Any], dict[str, str]]
@@ -76,6 +77,7 @@ def log_out(body: dict[str, Any]) -> Response:
     assert caller.session_id is not None
     service.sign_out(database, caller.user_id, caller.session_id)
     auth.clear_session_cookie()
+    passes.take_away()
     return _nothing()
 
 

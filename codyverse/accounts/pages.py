@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from codyverse.accounts import schemas, service
 from codyverse.accounts.models import OPERATOR_ROLE
-from codyverse.errors import Forbidden, TooManyRequests, WrongCredentials
+from codyverse.errors import Forbidden, NotFound, TooManyRequests, WrongCredentials
 from codyverse.extensions import database
 from codyverse.http import auth, clients, csrf
 from codyverse.http.auth import public
@@ -56,6 +57,7 @@ def log_in() -> AnyResponse:
         return _form(422, "Enter your e-mail address and your password.")
     except (Forbidden, TooManyRequests, WrongCredentials) as error:
         return _form(error.status, error.detail)
+    _end_session()  # which nobody could end any more, its secret being gone from the browser
     auth.send_session_cookie(begun.secret)
     otherwise = url_for("operations_pages.page") if begun.profile["role"] == OPERATOR_ROLE else url_for("pages.home")
     return _go(way(request.form.get("next", "")) or otherwise)
@@ -66,12 +68,17 @@ def log_in() -> AnyResponse:
 def log_out() -> AnyResponse:
     """Sign out, and go to the form."""
     _check_form(_cookie(auth.cookie_name(_settings())))
-    caller = auth.caller_or_none()
-    if caller is not None and caller.session_id is not None:
-        service.revoke_session(database, caller.user_id, caller.session_id)
+    _end_session()
     auth.clear_session_cookie()
     passes.take_away()
     return _go(url_for("sign_in.page"))
+
+
+def _end_session() -> None:
+    caller = auth.caller_or_none()
+    if caller is not None and caller.session_id is not None:
+        with suppress(NotFound):  # it was ended meanwhile
+            service.sign_out(database, caller.user_id, caller.session_id)
 
 
 def way(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
@@ -29,13 +30,22 @@ def _party(description: str) -> ma.fields.String:
     )
 
 
+def _in_range(moment: datetime) -> None:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ma.ValidationError("Not a time of this calendar in UTC.") from None
+
+
 class AuditQuery(PageQuery):
     """Which entries."""
 
     action = ma.fields.String(load_default=None, validate=ma.validate.Regexp(rf"^{audit.ACTION.pattern}$"))
     actor = _party("`account:17`, `cli` or `nobody`.")
     subject = _party("`account:17`, `session:4`, `catalogue` and the like.")
-    since = ma.fields.AwareDateTime(load_default=None, format="iso", metadata={"description": "With its offset from UTC."})
+    since = ma.fields.AwareDateTime(
+        load_default=None, format="iso", validate=_in_range, metadata={"description": "With its offset from UTC."}
+    )
 
 
 class AuditEntrySchema(Schema):

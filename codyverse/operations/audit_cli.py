@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 from flask import Flask
 
 from codyverse.extensions import database
+from codyverse.operations import audit
 from codyverse.operations.audit import reading, verification
 from codyverse.operations.audit.verification import Place
 from codyverse.operations.commands import Group
@@ -44,10 +46,24 @@ def verify(noted: Place | None) -> None:
     click.echo(f"{found.entries} {'entry' if found.entries == 1 else 'entries'}, head {found.last}")
 
 
+def _matching(pattern: re.Pattern[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    def check(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value is not None and not pattern.fullmatch(value):
+            raise click.BadParameter("nothing in the trail is called so.")
+        return value
+
+    return check
+
+
 @group.command("list")
-@click.option("--action", metavar="NAME", help="Only this action, such as sign_in_failed.")
-@click.option("--actor", metavar="WHO", help="Only what account:17, cli or nobody did.")
-@click.option("--subject", metavar="WHAT", help="Only what was done to account:17, session:4 and the like.")
+@click.option("--action", metavar="NAME", callback=_matching(audit.ACTION), help="Only this action, such as sign_in_failed.")
+@click.option("--actor", metavar="WHO", callback=_matching(audit.PARTY), help="Only what account:17, cli or nobody did.")
+@click.option(
+    "--subject",
+    metavar="WHAT",
+    callback=_matching(audit.PARTY),
+    help="Only what was done to account:17, session:4 and the like.",
+)
 @click.option(
     "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), metavar="TIME", help="Only from this time on, in UTC."
 )

@@ -130,9 +130,15 @@ class LineWriter:
             text = self._queue.popleft()
             longest = len(text) if text.isascii() else 4 * len(text)
             if taken and size + longest >= most:  # one byte is for ending a torn line
-                yield "".join(taken).encode("utf-8", "replace"), len(taken)
+                yield _piece(taken)
                 taken, size = [], 0
             taken.append(text)
             size += longest
         if taken:
-            yield "".join(taken).encode("utf-8", "replace"), len(taken)
+            yield _piece(taken)
+
+
+def _piece(taken: list[str]) -> tuple[bytes, int]:
+    """Return records as they are written, and how many lines they are: a traceback has several."""
+    text = "".join(taken)
+    return text.encode("utf-8", "replace"), text.count("\n")

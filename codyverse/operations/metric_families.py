@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from codyverse.errors import Unavailable
 from codyverse.operations.gauges import Gauges, Process
 from codyverse.operations.limits.headers import POLICIES
 from codyverse.operations.tallies import Tallies
@@ -131,8 +133,11 @@ class FromTallies(Collector):
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family of counters."""
-        totals = self._counts.totals()
+        """Yield every family of counters. Raises Unavailable when they cannot be read: a failed scrape is no counter at 0."""
+        try:
+            totals = self._counts.added_up()
+        except (sqlite3.Error, OSError):
+            raise Unavailable("The counters of this host cannot be read now.") from None
         by_prefix: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
         for name, amount in totals.items():
             prefix, *labels = name.split(":")

@@ -75,19 +75,26 @@ class Tallies:
                     self._largest[name] = amount
 
     def totals(self, prefix: str = "") -> dict[str, float]:
-        """Return the counts of all processes of this host whose names begin so; what others did not yet add is missing."""
+        """Return what `added_up` does or, where the file cannot be read, what this process has to add."""
+        try:
+            return self.added_up(prefix)
+        except (sqlite3.Error, OSError):
+            with self._guard:
+                kept = {**self._new, **self._largest}
+                return {name: amount for name, amount in kept.items() if name.startswith(prefix)}
+
+    def added_up(self, prefix: str = "") -> dict[str, float]:
+        """Return the counts of all processes of this host whose names begin so; what others did not yet add is missing.
+
+        Raises sqlite3.Error and OSError, for who would take the counts of one process for counters that began anew.
+        """
         self.flush()
 
         def work(file: sqlite3.Connection) -> dict[str, float]:
             found = file.execute("SELECT name, amount FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
             return dict(found.fetchall())
 
-        try:
-            return self._do(work)
-        except (sqlite3.Error, OSError):
-            with self._guard:
-                kept = {**self._new, **self._largest}
-                return {name: amount for name, amount in kept.items() if name.startswith(prefix)}
+        return self._do(work)
 
     def forget(self, prefix: str = "") -> None:
         """Begin the names that begin so anew."""

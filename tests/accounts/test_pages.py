@@ -18,6 +18,7 @@ from codyverse.accounts.pages import way
 from codyverse.accounts.service import change_role
 from codyverse.database import Database
 from codyverse.operations import components
+from codyverse.operations.audit.reading import list_entries
 from tests.conftest import Learner, make_settings
 from tests.one_engine import cheapest  # noqa: F401  (a fixture)
 
@@ -150,7 +151,20 @@ def test_guessing_is_limited_and_told(database_url: str, tmp_path: Path, learner
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_signing_out(browser: FlaskClient, learner: Learner, rows: Callable[..., list[dict[str, Any]]]) -> None:
+def test_who_signs_in_once_more_leaves_no_session_behind(browser: FlaskClient, app: Flask, learner: Learner) -> None:
+    sign_in(browser, learner.email, learner.password)
+    before = browser.get_cookie("codyverse")
+    other = app.test_client()
+    form = token(other.get("/login", headers=BROWSER).text)
+    assert before is not None
+    other.set_cookie("codyverse", before.value)
+    sent = {"email": learner.email, "password": learner.password, "token": form}
+    assert other.post("/login", data=sent, headers={**BROWSER, "Origin": "http://localhost"}).status_code == 303
+    assert other.get("/api/v1/me").status_code == 200
+    assert browser.get("/api/v1/me").status_code == 401
+
+
+def test_signing_out(browser: FlaskClient, app: Flask, learner: Learner, rows: Callable[..., list[dict[str, Any]]]) -> None:
     sign_in(browser, learner.email, learner.password)
     page = browser.get("/login").text
     assert browser.post("/logout").status_code == 403
@@ -161,6 +175,7 @@ def test_signing_out(browser: FlaskClient, learner: Learner, rows: Callable[...,
     assert (response.status_code, response.headers["Location"]) == (303, "/login")
     assert browser.get("/api/v1/me").status_code == 401
     assert [row["revoked_at"] is not None for row in rows(sessions, sessions.c.user_id == learner.id)].count(True) == 1
+    assert next(entry["action"] for entry in list_entries(app.extensions["codyverse.database"], limit=1)) == "sign_out"
 
 
 def test_signing_out_of_a_session_that_has_ended_is_no_error(browser: FlaskClient, learner: Learner) -> None:

@@ -74,7 +74,17 @@ def test_filters(operator: Learner, database: Database, clock: Clock) -> None:
     assert actions("since=2026-11-24T13:30:00%2B01:00&actor=cli") == ["cache_cleared"]
 
 
-BAD = ("limit=0", "limit=101", "cursor=x", "since=yesterday", "since=2026-11-24T12:00:00", "action=A", "actor=a%00", "x=1")
+BAD = (
+    "limit=0",
+    "limit=101",
+    "cursor=x",
+    "since=yesterday",
+    "since=2026-11-24T12:00:00",
+    "since=0001-01-01T00:00:00%2B23:59",
+    "action=A",
+    "actor=a%00",
+    "x=1",
+)
 
 
 @pytest.mark.parametrize("query", [*BAD, f"subject={'a' * 81}"])

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from codyverse.database import Database
@@ -57,6 +58,23 @@ def test_list(flask: Any, database: Database, clock: Clock) -> None:
     assert newest["details"] == {"session": 3}
 
 
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--limit", "10001"], ["--since", "yesterday"]])
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--limit", "10001"], ["--since", "yesterday"], ["--actor", "a\udcff"], ["--action", "A"]]
+)
 def test_bad_input(flask: Any, arguments: list[str]) -> None:
     assert flask("list", *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)  # whose columns hold anything
+@pytest.mark.parametrize("change", ["details = 'kaputt'", "hash = 99999999999999", "details = CAST(x'ff' AS TEXT)"])
+def test_what_somebody_has_broken_is_named_and_shown(flask: Any, database: Database, change: str) -> None:
+    for _ in range(2):
+        write(database, "cache_cleared", "cli", "cache")
+    with database.transaction() as tx:
+        for (trigger,) in tx.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).fetchall():
+            tx.execute(sa.text(f"DROP TRIGGER {trigger}"))
+        tx.execute(sa.text(f"UPDATE audit_entries SET {change} WHERE id = 2"))
+    found = flask("verify")
+    assert (found.exit_code, found.output.split()[:2]) == (1, ["entry", "2"])
+    shown = flask("list")
+    assert shown.exception is None or isinstance(shown.exception, SystemExit), shown.exception

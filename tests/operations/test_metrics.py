@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sqlite3
 import string
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from codyverse import create_app
 from codyverse.accounts import service as accounts
 from codyverse.database import Database
-from codyverse.operations import components, gauges, metrics
+from codyverse.operations import components, gauges, metrics, tallies
 from codyverse.operations.gauges import Process, Sample
 from codyverse.operations.metric_families import FromAlerts
 from tests.conftest import ImportedCatalogue, Learner
@@ -350,3 +352,14 @@ def test_switched_off_there_is_nothing(settings: Any) -> None:
     assert client.get("/metrics").status_code == 404
     assert metrics.samples(app) == []
     components.of(app).close()
+
+
+def test_counters_that_cannot_be_read_are_no_counters_at_nothing(operator: Learner, app: Flask, client: FlaskClient) -> None:
+    client.get("/api/v1/courses")
+    assert exposed(operator.client)["http_requests_total", "GET", "/api/v1/courses", "200"] == 1
+    with closing(sqlite3.connect(tallies.of(app)._path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        answer = operator.client.get("/metrics")
+        holder.execute("ROLLBACK")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert exposed(operator.client)["http_requests_total", "GET", "/api/v1/courses", "200"] == 1

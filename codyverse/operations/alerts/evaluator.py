@@ -21,7 +21,7 @@ from codyverse.operations.alerts.expressions import Reading, sums
 from codyverse.operations.alerts.messages import Message, Sender
 from codyverse.operations.alerts.readings import Readings
 from codyverse.operations.alerts.rules import Rule
-from codyverse.operations.alerts.states import FIRING, INACTIVE, Standing, step
+from codyverse.operations.alerts.states import FIRING, INACTIVE, PENDING, Standing, step
 from codyverse.operations.alerts.store import AlertEvent, Change, Store
 from codyverse.operations.gauges import Sample
 from codyverse.operations.journal import UNUSABLE
@@ -30,6 +30,7 @@ log = logging.getLogger("codyverse.performance")
 
 LOCK = "operations.lock"
 CLOSE_S = 2.0
+MISSED_TICKS = 3  # after which it was not only late
 MOST_UNSAVED = 100  # events, while the journal cannot be written
 
 
@@ -116,8 +117,12 @@ class Evaluator:
                 return False
             raise
         self._lock = lock
+        readings = self._store.readings()
         self._standings = self._store.standings()
-        self._readings = Readings(self._longest_s(), self._store.readings())
+        if not readings or self._clock() - readings[-1][0] > MISSED_TICKS * self._every_s:
+            # Nobody looked meanwhile: what was about to fire has not held for all that time.
+            self._standings = {name: each for name, each in self._standings.items() if each.state != PENDING}
+        self._readings = Readings(self._longest_s(), readings)
         self._delivery.start()
         return True
 

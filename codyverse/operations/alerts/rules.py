@@ -126,12 +126,12 @@ def read(path: Path) -> tuple[Rule, ...]:
         return _rules(_FileSchema().load(found))
     except OSError as error:
         raise BadRules(path, f"{error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except ValidationError as error:
+        raise BadRules(path, _first(error.messages)) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date that is none
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise BadRules(path, f"not YAML{where}: {getattr(error, 'problem', None) or 'unreadable'}.") from None
-    except ValidationError as error:
-        raise BadRules(path, _first(error.messages)) from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -66,3 +67,8 @@ def append(tx: Transaction, action: str, actor: str, subject: str, details: str)
     entry |= {"action": action, "actor": actor, "subject": subject, "details": details}
     previous = bytes(head.hash)
     tx.execute(_APPEND, entry | {"previous_hash": previous, "hash": entry_hash(**entry, previous=previous)})
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return the bytes of a column, none for what is not bytes: of a number `bytes` would make as many zeros."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""

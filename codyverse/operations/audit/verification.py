@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from codyverse.database import Database, Reader
-from codyverse.operations.audit.chain import BEGINNING, audit_entries, audit_head, entry_hash
+from codyverse.operations.audit.chain import BEGINNING, as_bytes, audit_entries, audit_head, entry_hash
 
 AT_A_TIME = 1000  # entries, so that no statement takes long and no snapshot is held while the trail grows
 
@@ -62,15 +62,15 @@ def verify(database: Database, noted: Place | None = None) -> Verification:
                 why = _fault(row, last) or _fault_of_place(row, head, noted)
                 if why is not None:
                     return Verification(last.id, last, Broken(last.id + 1, why))
-                last = Place(row.id, bytes(row.hash))
-        except (TypeError, ValueError):  # a column holds what its type cannot be
+                last = Place(row.id, as_bytes(row.hash))
+        except (TypeError, ValueError, sa.exc.OperationalError):  # a column holds what its type cannot be
             return Verification(last.id, last, Broken(last.id + 1, "cannot be read"))
         return Verification(last.id, last, _fault_of_end(last, head, _head(reader), noted))
 
 
 def _head(reader: Reader) -> Place:
     row = reader.execute(_HEAD).one_or_none()
-    return Place(row.last_id, bytes(row.hash)) if row else NOWHERE
+    return Place(row.last_id, as_bytes(row.hash)) if row else NOWHERE
 
 
 def _rows(reader: Reader) -> Iterator[sa.Row[Any]]:
@@ -85,15 +85,15 @@ def _rows(reader: Reader) -> Iterator[sa.Row[Any]]:
 def _fault(row: sa.Row[Any], last: Place) -> str | None:
     if row.id != last.id + 1:
         return "is missing"
-    previous = bytes(row.previous_hash)
+    previous = as_bytes(row.previous_hash)
     if previous != last.hash:
         return "does not follow the one before it"
     known = entry_hash(row.id, row.recorded_at, row.action, row.actor, row.subject, row.details, previous)
-    return None if known == bytes(row.hash) else "was changed"
+    return None if known == as_bytes(row.hash) else "was changed"
 
 
 def _fault_of_place(row: sa.Row[Any], head: Place, noted: Place | None) -> str | None:
-    here = Place(row.id, bytes(row.hash))
+    here = Place(row.id, as_bytes(row.hash))
     if here.id == head.id and here != head:
         return "is not the one that the head names"
     if noted is not None and here.id == noted.id and here != noted:

@@ -116,6 +116,20 @@ def test_a_pending_alert_that_calms_down_says_nothing(host):
     assert host.events() == []
 
 
+def test_what_was_about_to_fire_has_not_held_while_nobody_looked(host):
+    first = host.process(rule(for_s=60))
+    host.tick(first, queue=6)
+    assert host.state() == "pending"
+    first.close()
+    host.now += 36_000
+    second = host.process(rule(for_s=60))
+    host.tick(second, queue=6)
+    assert (host.state(), host.events()) == ("pending", [])
+    for _ in range(6):
+        host.tick(second, queue=6)
+    assert host.events() == [("QueueLong", "firing")]
+
+
 def test_one_process_evaluates_and_another_goes_on(host):
     first, second = host.process(), host.process()
     host.tick(first, queue=9)

@@ -55,6 +55,7 @@ def test_rises_and_shares_are_read(file):
         ("rules:", "rulez:", "rules: Missing data for required field."),
         ("    above: 5", "    above: 5\n    above: 6", "not YAML in line 3: a key stands twice."),
         ("above: 5", "over: 5", "rules.0.over: Unknown field."),
+        ("above: 5", "above: 2026-13-45", "not YAML: unreadable."),
         ("above: 5", "above: many", "rules.0.above: Not a valid number."),
         ("above: 5", "above: .nan", "rules.0.above: Special numeric values (nan or infinity) are not permitted."),
         ("    above: 5", "    above: 5\n    below: 6", "rules.0.QueueLong: needs one of above, reaches, below."),

@@ -43,6 +43,12 @@ def test_who_was_let_in_looks_on_while_the_database_is_away(watching: FlaskClien
         assert "event: sections" in response.text
 
 
+def test_signing_out_takes_it_away(watching: FlaskClient) -> None:
+    assert watching.get_cookie("codyverse-operations", path=PAGE) is not None
+    assert watching.post("/api/v1/auth/logout").status_code == 204
+    assert watching.get_cookie("codyverse-operations", path=PAGE) is None
+
+
 def test_nobody_else_does(client: FlaskClient, learner: Learner, operator: Learner, away: Callable[[], None]) -> None:
     learner.client.get(PAGE)
     away()

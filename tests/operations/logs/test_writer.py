@@ -49,6 +49,12 @@ def test_it_works(writer: LineWriter, path: Path, outcome: Outcome) -> None:
     assert (outcome.written, outcome.lost) == (2, 0)
 
 
+def test_a_record_of_several_lines_loses_none(writer: LineWriter, outcome: Outcome) -> None:
+    writer.put("Traceback\n  one\n  two\n")
+    writer.close()
+    assert (outcome.written, outcome.lost) == (3, 0)
+
+
 def test_after_its_end_it_begins_anew(writer: LineWriter, path: Path) -> None:
     for number in range(3):
         writer.put(f"{number}\n")
