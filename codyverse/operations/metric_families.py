@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ from prometheus_client.registry import Collector
 from codyverse.errors import Unavailable
 from codyverse.operations.gauges import Gauges, Process
 from codyverse.operations.limits.headers import POLICIES
-from codyverse.operations.tallies import Tallies
+from codyverse.operations.tallies import Tallies, Unreadable
 from codyverse.version import VERSION
 
 log = logging.getLogger("codyverse.performance")
@@ -136,7 +135,7 @@ class FromTallies(Collector):
         """Yield every family of counters. Raises Unavailable when they cannot be read: a failed scrape is no counter at 0."""
         try:
             totals = self._counts.added_up()
-        except (sqlite3.Error, OSError):
+        except Unreadable:
             raise Unavailable("The counters of this host cannot be read now.") from None
         by_prefix: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
         for name, amount in totals.items():

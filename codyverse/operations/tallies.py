@@ -36,6 +36,10 @@ _ADD = "INSERT INTO tallies VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amoun
 _RAISE = "INSERT INTO tallies VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET amount = max(amount, excluded.amount)"
 
 
+class Unreadable(Exception):
+    """The file cannot be read, or not now."""
+
+
 class Tallies:
     """Counts by name, such as `cache:hit:l1`."""
 
@@ -78,7 +82,7 @@ class Tallies:
         """Return what `added_up` does or, where the file cannot be read, what this process has to add."""
         try:
             return self.added_up(prefix)
-        except (sqlite3.Error, OSError):
+        except Unreadable:
             with self._guard:
                 kept = {**self._new, **self._largest}
                 return {name: amount for name, amount in kept.items() if name.startswith(prefix)}
@@ -86,7 +90,7 @@ class Tallies:
     def added_up(self, prefix: str = "") -> dict[str, float]:
         """Return the counts of all processes of this host whose names begin so; what others did not yet add is missing.
 
-        Raises sqlite3.Error and OSError, for who would take the counts of one process for counters that began anew.
+        Raises Unreadable, for who would take the counts of one process for counters that began anew.
         """
         self.flush()
 
@@ -94,7 +98,10 @@ class Tallies:
             found = file.execute("SELECT name, amount FROM tallies WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
             return dict(found.fetchall())
 
-        return self._do(work)
+        try:
+            return self._do(work)
+        except (sqlite3.Error, OSError) as error:
+            raise Unreadable(type(error).__name__) from error
 
     def forget(self, prefix: str = "") -> None:
         """Begin the names that begin so anew."""
