@@ -1,9 +1,9 @@
+# ruff: noqa: F401, F811  (fixtures come by import)
 """`/livez`, `/readyz` and `/health`: what they ask, what they tell, and whom."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from codyverse import create_app, migrations
+from codyverse import migrations
 from codyverse.accounts import service as accounts
 from codyverse.database import Database
 from codyverse.operations import components
 from codyverse.version import VERSION
-from tests.conftest import Learner, make_settings
+from tests.conftest import Learner
+from tests.operations.made import Make, make
 from tests.parallel import in_parallel
 from tests.server import Server
 from tests.statements import Statements
@@ -26,21 +27,6 @@ from tests.statements import Statements
 PEER = {"REMOTE_ADDR": "192.0.2.7"}
 TOLD_TO_ALL = {"status", "version", "features"}
 DETAILS = {"environment", "components"}
-
-Make = Callable[..., Flask]
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    made: list[Flask] = []
-
-    def make(**chosen: Any) -> Flask:
-        made.append(create_app(make_settings(tmp_path, database_url, **chosen)))
-        return made[-1]
-
-    yield make
-    for app in made:
-        components.of(app).close()
 
 
 @pytest.fixture

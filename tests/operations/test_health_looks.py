@@ -1,21 +1,20 @@
+# ruff: noqa: F401, F811  (fixtures come by import)
 """What `/health` finds when something is not well, and that it finds nothing when all is well."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from codyverse import create_app
 from codyverse.operations import components, gauges
 from codyverse.operations.gauges import Process, Sample
 from codyverse.operations.health_looks import MEGABYTE
-from tests.conftest import make_settings
+from tests.operations.made import Make, make
 from tests.redis import Redis, redis_server
 from tests.server import wait_until
 
@@ -24,21 +23,6 @@ __all__ = ["redis_server"]
 LOOKED_AT = {"database", "cache_l1", "cache_l2", "cache_l3", "limiter", "disk", "memory", "workers"}
 
 pytestmark = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)  # the database's own are in test_health.py
-
-Make = Callable[..., Flask]
-
-
-@pytest.fixture
-def make(tmp_path: Path, database_url: str) -> Iterator[Make]:
-    made: list[Flask] = []
-
-    def make(**chosen: Any) -> Flask:
-        made.append(create_app(make_settings(tmp_path, database_url, **chosen)))
-        return made[-1]
-
-    yield make
-    for app in made:
-        components.of(app).close()
 
 
 def found(app: Flask) -> dict[str, dict[str, Any]]:
